@@ -1,0 +1,49 @@
+"""The data model: names, units, constructors, validation, provenance and the ``.neuro`` accessor.
+
+Everything is a plain `xarray.Dataset` or `xarray.DataArray`; this package says what their dimensions,
+coordinates and attributes are called, and checks that they are so.
+"""
+
+from neuroalign.schema._accessor import NeuroAccessor, view
+from neuroalign.schema._build import (
+    affine,
+    epochs,
+    features,
+    fmri_masked,
+    fmri_regions,
+    fmri_volume,
+    sensors,
+    stimulus_table,
+)
+from neuroalign.schema._clock import time_index, to_samples
+from neuroalign.schema._names import MODALITIES, SAMPLE_DIMS, SENSOR_MODALITIES, modality_of, sample_dim
+from neuroalign.schema._provenance import history, log, stamp
+from neuroalign.schema._units import BANDS, UNITS, to_si
+from neuroalign.schema._validate import validate
+
+__all__ = [
+    "BANDS",
+    "MODALITIES",
+    "SAMPLE_DIMS",
+    "SENSOR_MODALITIES",
+    "UNITS",
+    "NeuroAccessor",
+    "affine",
+    "epochs",
+    "features",
+    "fmri_masked",
+    "fmri_regions",
+    "fmri_volume",
+    "history",
+    "log",
+    "modality_of",
+    "sample_dim",
+    "sensors",
+    "stamp",
+    "stimulus_table",
+    "time_index",
+    "to_samples",
+    "to_si",
+    "validate",
+    "view",
+]

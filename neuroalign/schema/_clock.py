@@ -1,0 +1,86 @@
+"""The integer clock: sample numbers are the truth, seconds are derived from them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroalign.errors import SchemaError
+
+#: Times may lie this far (in samples) from the grid, for files that round their times.
+TOLERANCE = 0.05
+
+
+def check_sfreq(sfreq: float) -> float:
+    """Refuse a sampling rate that is not a positive, finite number of Hz."""
+    if not (np.isfinite(sfreq) and sfreq > 0):
+        raise SchemaError("Not a sampling rate.", expected="sfreq > 0 Hz", got=sfreq, fix="pass sfreq= in Hz")
+    return float(sfreq)
+
+
+def time_index(n: int, sfreq: float, first_sample: int = 0) -> NDArray[np.float64]:
+    """Seconds of `n` consecutive samples.
+
+    Parameters
+    ----------
+    n : int
+        Number of samples.
+    sfreq : float
+        Sampling rate in Hz.
+    first_sample : int
+        Number of the first sample.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Times in seconds.
+
+    Examples
+    --------
+    >>> time_index(3, 100.0, first_sample=-1)
+    array([-0.01,  0.  ,  0.01])
+    """
+    return np.arange(first_sample, first_sample + n) / check_sfreq(sfreq)
+
+
+def to_samples(times: ArrayLike, sfreq: float) -> NDArray[np.int64]:
+    """Integer sample numbers of times in seconds.
+
+    Parameters
+    ----------
+    times : array_like
+        Times in seconds that lie on the grid of `sfreq`.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Returns
+    -------
+    ndarray of int64
+        Sample numbers, the same shape as `times`.
+
+    Raises
+    ------
+    SchemaError
+        If a time lies more than 0.05 samples from the grid.
+
+    Examples
+    --------
+    >>> to_samples([-0.01, 0.0, 0.3], 100.0)
+    array([-1,  0, 30])
+    """
+    exact = np.asarray(times, dtype=np.float64) * check_sfreq(sfreq)
+    if not np.isfinite(exact).all():
+        raise SchemaError(
+            "A time is not finite.", expected="finite seconds", got=f"{(~np.isfinite(exact)).sum()} NaN or Inf"
+        )
+    samples = np.rint(exact)
+    off = np.abs(exact - samples)
+    if off.size and off.max() > TOLERANCE:
+        first = int(np.argmax(off.ravel() > TOLERANCE))
+        raise SchemaError(
+            "Times do not lie on the sampling grid.",
+            expected=f"multiples of 1/{sfreq:g} s within {TOLERANCE} samples",
+            got=f"{np.asarray(times).ravel()[first]!r} s at position {first}, {off.ravel()[first]:.3f} samples off",
+            fix="check sfreq, or resample to a regular grid first",
+        )
+    return samples.astype(np.int64)

@@ -1,0 +1,58 @@
+"""The words of the data model: dimensions, modalities and which dimension counts samples."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from neuroalign.errors import SchemaError
+
+#: The sample dimension of an object is the first of these that it has: trials before time points.
+SAMPLE_DIMS = ("trial", "stimulus", "segment", "sample", "time")
+
+SENSOR_MODALITIES = ("eeg", "ieeg", "meg")
+
+#: The variable that holds the recording, by modality.
+MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "fmri": "bold"}
+
+
+def sample_dim(obj: xr.DataArray | xr.Dataset) -> str:
+    """Name the dimension that counts samples.
+
+    Parameters
+    ----------
+    obj : DataArray or Dataset
+        A labelled object of the data model.
+
+    Returns
+    -------
+    str
+        The first of `SAMPLE_DIMS` among the dimensions of `obj`.
+
+    Raises
+    ------
+    SchemaError
+        If there is none.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> sample_dim(xr.DataArray(np.zeros((3, 4, 5)), dims=("trial", "channel", "time")))
+    'trial'
+    """
+    for name in SAMPLE_DIMS:
+        if name in obj.dims:
+            return name
+    raise SchemaError(
+        "No sample dimension.",
+        expected=f"one of the dimensions {', '.join(SAMPLE_DIMS)}",
+        got=f"dims {tuple(obj.dims)}",
+        fix="rename the dimension that counts samples, for example x.rename(dim_0='trial')",
+    )
+
+
+def modality_of(ds: xr.Dataset) -> str | None:
+    """Tell the modality of a recording from its variables, or None for other objects."""
+    for modality, variable in MODALITIES.items():
+        if variable in ds.data_vars:
+            return modality
+    return None
