@@ -15,8 +15,16 @@ from neuroalign.schema._build import (
     sensors,
     stimulus_table,
 )
-from neuroalign.schema._clock import time_index, to_samples
-from neuroalign.schema._names import MODALITIES, SAMPLE_DIMS, SENSOR_MODALITIES, modality_of, sample_dim
+from neuroalign.schema._clock import clock, time_index, to_samples
+from neuroalign.schema._names import (
+    MODALITIES,
+    SAMPLE_DIMS,
+    SENSOR_MODALITIES,
+    TRAVELLING,
+    modality_of,
+    sample_dim,
+    travel,
+)
 from neuroalign.schema._provenance import history, log, stamp
 from neuroalign.schema._units import BANDS, UNITS, to_si
 from neuroalign.schema._validate import validate
@@ -26,9 +34,11 @@ __all__ = [
     "MODALITIES",
     "SAMPLE_DIMS",
     "SENSOR_MODALITIES",
+    "TRAVELLING",
     "UNITS",
     "NeuroAccessor",
     "affine",
+    "clock",
     "epochs",
     "features",
     "fmri_masked",
@@ -44,6 +54,7 @@ __all__ = [
     "time_index",
     "to_samples",
     "to_si",
+    "travel",
     "validate",
     "view",
 ]

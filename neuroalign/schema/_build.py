@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError
 from neuroalign.schema._clock import check_sfreq, time_index
-from neuroalign.schema._names import SENSOR_MODALITIES
+from neuroalign.schema._names import SENSOR_MODALITIES, travel
 from neuroalign.schema._units import to_si
 
 _DEFAULT_TYPE = {"eeg": "eeg", "ieeg": "seeg", "meg": "mag"}
@@ -159,8 +159,8 @@ def sensors(
     if events is not None:
         labels |= _columns(events, "event", {*labels, "event"})
     ds = xr.Dataset({modality: var}, coords=labels)
-    ds[modality].attrs["units"] = si
-    return ds.assign_attrs(units=si, sfreq=float(sfreq), first_sample=int(first_sample), **(attrs or {}))
+    base = {"units": si, "sfreq": float(sfreq), "first_sample": int(first_sample)}
+    return travel(ds.assign_attrs(base | dict(attrs or {})), modality)
 
 
 def epochs(
@@ -206,9 +206,8 @@ def epochs(
     labels |= _columns(trials, "trial", {*labels})
     labels.setdefault("valid", ("trial", np.ones(n_trials, dtype=bool)))
     ds = xr.Dataset({modality: var}, coords=labels)
-    ds[modality].attrs["units"] = si
     base = {"units": si, "sfreq": float(sfreq), "first_sample": int(first_sample), "tmin": first_sample / sfreq}
-    return ds.assign_attrs(base | dict(attrs or {}))
+    return travel(ds.assign_attrs(base | dict(attrs or {})), modality)
 
 
 def _fmri(
@@ -219,9 +218,8 @@ def _fmri(
     if events is not None:
         coords |= _columns(events, "event", {*coords, "event"})
     ds = xr.Dataset({"bold": var}, coords=coords)
-    ds["bold"].attrs["units"] = units
     base = {"units": units, "tr": float(tr), "sfreq": 1 / float(tr), "first_sample": 0}
-    return ds.assign_attrs(base | {k: v for k, v in attrs.items() if v is not None})
+    return travel(ds.assign_attrs(base | {k: v for k, v in attrs.items() if v is not None}), "bold")
 
 
 def _flat_affine(matrix: ArrayLike) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError
@@ -84,3 +85,44 @@ def to_samples(times: ArrayLike, sfreq: float) -> NDArray[np.int64]:
             fix="check sfreq, or resample to a regular grid first",
         )
     return samples.astype(np.int64)
+
+
+def clock(obj: xr.DataArray | xr.Dataset) -> tuple[NDArray[np.int64], float]:
+    """Read the integer clock of an object.
+
+    Parameters
+    ----------
+    obj : DataArray or Dataset
+        With a ``time`` coordinate in seconds. The sampling rate is taken from attrs, else from the spacing.
+
+    Returns
+    -------
+    samples : ndarray of int64, shape (n_times,)
+        Sample numbers.
+    sfreq : float
+        Sampling rate in Hz.
+
+    Raises
+    ------
+    SchemaError
+        If there is no time coordinate, or its values do not lie on a grid.
+    """
+    if "time" not in obj.coords:
+        raise SchemaError(
+            "No clock.",
+            expected="a time coordinate in seconds",
+            got=f"coordinates {list(obj.coords)}",
+            fix="x.assign_coords(time=neuroalign.schema.time_index(n, sfreq))",
+        )
+    times = obj["time"].values
+    sfreq = obj.attrs.get("sfreq")
+    if sfreq is None:
+        step = np.median(np.diff(times)) if len(times) > 1 else 0.0
+        if not step > 0:
+            raise SchemaError(
+                "No sampling rate.", expected="attrs['sfreq'], or increasing times", got=f"{len(times)} times"
+            )
+        sfreq = 1 / step
+        if abs(sfreq - round(sfreq)) < 1e-6 * sfreq:  # 1 / 0.01 is 100 but for rounding
+            sfreq = float(round(sfreq))
+    return to_samples(times, sfreq), float(sfreq)

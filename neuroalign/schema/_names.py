@@ -14,6 +14,15 @@ SENSOR_MODALITIES = ("eeg", "ieeg", "meg")
 #: The variable that holds the recording, by modality.
 MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "fmri": "bold"}
 
+#: Attributes of the Dataset that its variable carries too, so that they survive ``ds["eeg"]``.
+TRAVELLING = ("units", "sfreq", "tr", "tmin", "affine", "space", "volume_shape", "coord_frame", "atlas")
+
+
+def travel(ds: xr.Dataset, variable: str) -> xr.Dataset:
+    """Give the variable the attributes that it needs when it leaves its Dataset."""
+    ds[variable].attrs.update({name: ds.attrs[name] for name in TRAVELLING if name in ds.attrs})
+    return ds
+
 
 def sample_dim(obj: xr.DataArray | xr.Dataset) -> str:
     """Name the dimension that counts samples.

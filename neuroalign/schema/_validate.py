@@ -171,7 +171,7 @@ def _check_bands(ds: xr.Dataset, values: xr.DataArray, modality: str) -> xr.Data
         )
         ds = log(
             ds,
-            f"{modality}: typical RMS of {kind} channels is {typical:.3g} {unit}, not {low:g} to {high:g} {unit}{remedy}",
+            f"{modality}: {kind} channels have an RMS of {typical:.3g} {unit}, not {low:g} to {high:g} {unit}{remedy}",
         )
     return ds
 

@@ -1,0 +1,18 @@
+"""The one place where two labelled objects meet: stimulus joins, clocks, epochs and lags."""
+
+from neuroalign.align._concat import concat
+from neuroalign.align._epochs import epochs
+from neuroalign.align._join import check_same_samples, first_difference, join
+from neuroalign.align._lags import lagged, segment_slices
+from neuroalign.schema import to_samples
+
+__all__ = [
+    "check_same_samples",
+    "concat",
+    "epochs",
+    "first_difference",
+    "join",
+    "lagged",
+    "segment_slices",
+    "to_samples",
+]
