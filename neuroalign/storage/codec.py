@@ -1,0 +1,254 @@
+"""One variable to and from one Zarr array: number types, text, dates, attributes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from neuroalign.errors import IntegrityError, SchemaError
+
+__all__ = ["KEY", "StoredArray", "check_name", "damage_reported", "encode", "json_attrs", "read"]
+
+KEY = "neuroalign"  # the one attribute that is ours: how to turn the array back into what it was
+_NUMBERS = "biufc"
+_RESERVED = ("", ".", "..", "zarr.json", "manifest.json")
+# what a damaged chunk or metadata file makes zarr, numcodecs and json raise (an IndexError is the caller's own)
+_READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError)
+
+
+def check_name(name: Hashable) -> str:
+    """Refuse a name that cannot be a folder in a store.
+
+    Parameters
+    ----------
+    name : hashable
+        Name of a variable or dimension.
+
+    Returns
+    -------
+    str
+        The name.
+
+    Raises
+    ------
+    SchemaError
+        If it is not text, or is a path.
+    """
+    if not isinstance(name, str) or name in _RESERVED or name.startswith("__") or set(name) & set("/\\\0"):
+        raise SchemaError("This name cannot be stored.", expected="text without / and \\", got=name, fix="rename it")
+    return name
+
+
+def json_attrs(attrs: Mapping[Hashable, Any], where: str) -> dict[str, Any]:
+    """Attributes as plain JSON values: numpy numbers and arrays become numbers and lists.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Attributes.
+    where : str
+        Whose they are, for the error.
+
+    Returns
+    -------
+    dict
+        The same, JSON-safe.
+
+    Raises
+    ------
+    SchemaError
+        If one has no JSON form, or is called ``neuroalign``.
+    """
+    if KEY in attrs:
+        raise SchemaError(f"The attribute name {KEY!r} is reserved.", where=where, fix="rename the attribute")
+    return {str(key): _json_safe(value, f"attribute {key!r} of {where}") for key, value in attrs.items()}
+
+
+def _json_safe(value: Any, where: str) -> Any:
+    if isinstance(value, np.ndarray) or (isinstance(value, np.generic) and value.dtype.kind in "biufU"):
+        value = value.tolist()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_json_safe(item, where) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _json_safe(item, where) for key, item in value.items()}
+    raise SchemaError(
+        "This attribute cannot be stored.",
+        expected="text, numbers or lists of them",
+        got=f"{type(value).__qualname__}: {value!r}",
+        where=where,
+        fix="remove the attribute or turn it into text",
+    )
+
+
+def encode(name: str, variable: xr.Variable) -> tuple[xr.Variable, Any, dict[str, Any]]:
+    """How to store a variable.
+
+    Parameters
+    ----------
+    name : str
+        Its name, for errors.
+    variable : xarray.Variable
+        The variable. Numbers stay lazy.
+
+    Returns
+    -------
+    variable : xarray.Variable
+        What to write.
+    dtype : numpy dtype or "str"
+        Type of the stored array.
+    note : dict
+        What `read` needs beyond the array itself; empty for plain numbers.
+    """
+    dtype = variable.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in _NUMBERS:
+        return variable, dtype.newbyteorder("="), {}
+    if isinstance(dtype, np.dtype) and dtype.kind in "mM":
+        ticks = np.asarray(variable.values).view("int64")
+        return xr.Variable(variable.dims, ticks, variable.attrs), np.dtype("int64"), {"dtype": dtype.name}
+    text, note = _text(name, np.asarray(variable.values))
+    return xr.Variable(variable.dims, text, variable.attrs), "str", note
+
+
+def _text(name: str, values: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    flat = values.astype(object).ravel().tolist()
+    gone = [value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) for value in flat]
+    strange = next((v for v, missing in zip(flat, gone, strict=True) if not missing and not isinstance(v, str)), None)
+    if strange is not None:
+        raise SchemaError(
+            "This variable mixes text with other things, or holds objects.",
+            expected="numbers, or text with missing values",
+            got=f"{type(strange).__qualname__}: {strange!r}",
+            where=name,
+            fix=f"obj[{name!r}] = obj[{name!r}].astype(str), or use numbers",
+        )
+    note: dict[str, Any] = {"dtype": values.dtype.str if values.dtype.kind == "U" else "object"}
+    if any(gone):
+        note["missing"] = [position for position, missing in enumerate(gone) if missing]
+    text = np.empty(len(flat), object)
+    text[:] = ["" if missing else value for value, missing in zip(flat, gone, strict=True)]
+    return text.reshape(values.shape), note
+
+
+def read(path: Path, *, lazy: bool) -> xr.Variable:
+    """Read one variable.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Folder of the Zarr array.
+    lazy : bool
+        Leave the values on disk. Text is always read.
+
+    Returns
+    -------
+    xarray.Variable
+        As it was saved.
+    """
+    stored = StoredArray(path)
+    attrs, dims = stored.attrs, stored.dims
+    note = attrs.pop(KEY, {})
+    if lazy and not note:
+        return xr.Variable(dims, indexing.LazilyIndexedArray(stored), attrs)
+    values = stored.load(...)
+    if "dtype" in note:
+        values = _decode(values, note)
+    return xr.Variable(dims, values, attrs)
+
+
+def _decode(values: np.ndarray, note: dict[str, Any]) -> np.ndarray:
+    dtype = note["dtype"]
+    if dtype.startswith(("datetime64", "timedelta64")):
+        return values.view(dtype)
+    values = np.asarray(values).astype(object)
+    for position in note.get("missing", []):
+        values.flat[position] = np.nan
+    return values if dtype == "object" else values.astype(dtype)
+
+
+@contextmanager
+def damage_reported(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged store makes the readers below raise into an `IntegrityError` that names it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The store or array, for the error.
+    """
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except _READ_ERRORS as error:
+        raise IntegrityError(
+            "Stored data could not be read: a chunk or its metadata is damaged.",
+            got=f"{type(error).__name__}: {error}",
+            where=path,
+            fix="restore it or make it again",
+        ) from error
+
+
+class StoredArray(BackendArray):
+    """An array of a store that is read when it is indexed. It pickles as its path.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Folder of the Zarr array.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._array = self._open()
+        self.shape = self._array.shape
+        self.dtype = np.dtype(object) if self._array.dtype.kind in "OTUS" else self._array.dtype
+        self.dims = tuple(self._array.metadata.dimension_names or ())
+        self.attrs = dict(self._array.attrs)
+
+    def _open(self) -> Any:
+        import zarr
+
+        return zarr.open_array(str(self.path), mode="r", zarr_format=3)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_array"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._array = None
+
+    def load(self, key: Any) -> np.ndarray:
+        """Read a part.
+
+        Parameters
+        ----------
+        key : tuple or ellipsis
+            Integers, slices or integer arrays, one a dimension (outer indexing).
+
+        Returns
+        -------
+        numpy.ndarray
+            The values.
+
+        Raises
+        ------
+        IntegrityError
+            If a chunk is missing, cut or changed.
+        """
+        with damage_reported(self.path):
+            if self._array is None:
+                self._array = self._open()
+            return np.asarray(self._array[...] if key is ... else self._array.oindex[key])
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self.load)
