@@ -1,0 +1,21 @@
+"""The estimator protocol: labels in and out, alignment checks, saving and loading.
+
+Every transformer and estimator of neuroalign derives from one of the two base classes here. Subclasses see plain
+two-dimensional arrays; labels are checked on the way in and put back on the way out.
+"""
+
+from neuroalign.protocol._estimator import LabelledEstimator
+from neuroalign.protocol._labels import Labels, Samples, open_samples
+from neuroalign.protocol._save import REGISTRY, load_model, save_model
+from neuroalign.protocol._transformer import LabelledTransformer
+
+__all__ = [
+    "REGISTRY",
+    "LabelledEstimator",
+    "LabelledTransformer",
+    "Labels",
+    "Samples",
+    "load_model",
+    "open_samples",
+    "save_model",
+]

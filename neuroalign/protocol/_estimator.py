@@ -1,0 +1,244 @@
+"""Base class of every encoder and decoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils.validation import (
+    assert_all_finite,
+    check_array,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from neuroalign.align import check_same_samples
+from neuroalign.errors import ConfigError, LabelsLostError, SchemaError, warn
+from neuroalign.metrics import get_scorer
+from neuroalign.protocol._labels import Labels, Samples, open_samples
+from neuroalign.protocol._save import Saveable
+
+FLOATS = [np.float64, np.float32]
+
+
+class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
+    """Regression from one labelled array to another.
+
+    Subclasses have the parameters ``scorer``, ``nan`` and ``unlabelled`` among their own, and write two methods on
+    plain arrays: ``_fit(X, Y, samples, groups)`` and ``_predict(X, samples)``.
+
+    Notes
+    -----
+    numpy in gives numpy out; DataArray in gives DataArray out, with the sample labels of `X` and the target labels
+    that `y` had at fit. `y` may have several target dimensions.
+    """
+
+    scorer: Any
+    nan: str
+    unlabelled: str
+
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
+        """Learn from features and responses.
+
+        Parameters
+        ----------
+        X : DataArray or array, shape (n_samples, n_features)
+            Inputs. A DataArray may have several feature dimensions, in any order.
+        y : DataArray or array, shape (n_samples,) or (n_samples, n_targets)
+            Outputs. A DataArray may have several target dimensions, in any order.
+        groups : array_like, shape (n_samples,), optional
+            Groups that the inner folds keep together. By default they are taken from coordinates.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        AlignmentError
+            If sample labels of X and y differ.
+        LabelsLostError
+            If only one of X and y carries labels.
+        SchemaError
+            If X is not finite, or no target is.
+        """
+        self._check_choices()
+        values, samples = self._open_x(X, fitting=True)
+        targets = self._open_y(X, y, samples)
+        check_consistent_length(values, targets)
+        if samples.n < 2:
+            raise SchemaError("Too few samples.", expected="at least 2", got="n_samples=1 (1 sample)")
+        self.masked_targets_ = self._mask(targets)
+        keep = ~self.masked_targets_
+        self._fit(values, targets[:, keep] if not keep.all() else targets, samples, groups)
+        return self
+
+    def predict(self, X: Any) -> Any:
+        """Predict responses.
+
+        Parameters
+        ----------
+        X : DataArray or array, shape (n_samples, n_features)
+            Inputs with the features given to `fit`.
+
+        Returns
+        -------
+        DataArray or array
+            Dims (sample, *targets). Targets that could not be learned are NaN.
+        """
+        check_is_fitted(self)
+        values, samples = self._open_x(X, fitting=False)
+        known = self._predict(values, samples)
+        keep = ~self.masked_targets_
+        if keep.all():
+            full = known
+        else:
+            full = np.full((len(known), len(keep)), np.nan, dtype=known.dtype)
+            full[:, keep] = known
+        if samples.dim is not None:
+            return self.target_labels_.wrap(full, samples)
+        return full.reshape(len(full), *self.target_labels_.shape)
+
+    def score_map(self, X: Any, y: Any) -> Any:
+        """Score every target.
+
+        Parameters
+        ----------
+        X, y : DataArray or array
+            As in `fit`.
+
+        Returns
+        -------
+        DataArray or array
+            One score a target; NaN for targets that are constant or not finite.
+        """
+        predicted = self.predict(X)
+        function = get_scorer(self.scorer)
+        if isinstance(predicted, xr.DataArray) and isinstance(y, xr.DataArray):
+            check_same_samples(X, y)
+            observed, _, labels = open_samples(y)
+            self.target_labels_.check_same(labels, "The targets of y")
+            scores = function(observed, predicted.values.reshape(observed.shape))
+            return labels.wrap(np.asarray(scores))
+        self._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
+        observed = np.asarray(y).reshape(len(y), -1)
+        scores = function(observed, np.asarray(predicted).reshape(len(observed), -1))
+        return np.asarray(scores).reshape(self.target_labels_.shape)
+
+    def score(self, X: Any, y: Any, sample_weight: None = None) -> float:
+        """Mean score over targets, leaving out those without a score.
+
+        Parameters
+        ----------
+        X, y : DataArray or array
+            As in `fit`.
+        sample_weight : None
+            Not used; here for scikit-learn.
+
+        Returns
+        -------
+        float
+            Mean of `score_map`.
+        """
+        scores = np.asarray(self.score_map(X, y))
+        valid = np.isfinite(scores)
+        if not valid.any():
+            return float("nan")
+        return float(scores[valid].mean())
+
+    @abstractmethod
+    def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
+        """Learn from arrays of shape (n_samples, n_features) and (n_samples, n_targets)."""
+
+    @abstractmethod
+    def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
+        """Predict an array of shape (n_samples, n_targets)."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        return tags
+
+    def _check_choices(self) -> None:
+        for name, value, allowed in (
+            ("nan", self.nan, ("mask", "raise")),
+            ("unlabelled", self.unlabelled, ("refuse", "allow")),
+        ):
+            if value not in allowed:
+                raise ConfigError(f"Unknown value of {name}.", expected=" or ".join(allowed), got=value)
+        get_scorer(self.scorer)
+
+    def _open_x(self, X: Any, *, fitting: bool) -> tuple[NDArray[Any], Samples]:
+        if not isinstance(X, xr.DataArray):
+            values = validate_data(self, X, reset=fitting, dtype=FLOATS)
+            if fitting:
+                self.feature_labels_ = Labels.plain(values.shape[1:], "unit")
+            return values, Samples(len(values))
+        values, samples, labels = open_samples(X)
+        values = check_array(values, dtype=FLOATS, input_name="X", ensure_all_finite=False, ensure_min_features=0)
+        _refuse_nan(X, values)
+        if fitting:
+            if not values.shape[1]:
+                raise SchemaError("X has no features.", expected="at least one", got=dict(X.sizes))
+            self.n_features_in_ = values.shape[1]
+            self.feature_labels_ = labels
+        else:
+            self.feature_labels_.check_same(labels, "The features of X")
+        return values, samples
+
+    def _open_y(self, X: Any, y: Any, samples: Samples) -> NDArray[Any]:
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        self._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
+        if isinstance(y, xr.DataArray):
+            if isinstance(X, xr.DataArray):
+                check_same_samples(X, y)
+            values, _, self.target_labels_ = open_samples(y)
+            return check_array(values, dtype=FLOATS, input_name="y", ensure_all_finite=False)
+        values = check_array(y, dtype=FLOATS, input_name="y", ensure_all_finite=False, ensure_2d=False, allow_nd=True)
+        self.target_labels_ = Labels.plain(values.shape[1:])
+        return values.reshape(len(values), -1)
+
+    def _check_labels(self, x: bool, y: bool) -> None:
+        if x != y and self.unlabelled == "refuse":
+            kept, lost = ("X", "y") if x else ("y", "X")
+            raise LabelsLostError(
+                f"{lost} has lost its labels, {kept} still has them.",
+                expected="both as DataArrays, or both as plain arrays",
+                got=f"{kept} labelled, {lost} a plain array",
+                fix="wrap the step that dropped them, as in Labelled(StandardScaler()), or pass unlabelled='allow'",
+            )
+
+    def _mask(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
+        masked = ~np.isfinite(targets).all(axis=0)
+        if masked.all():
+            assert_all_finite(targets, input_name="y")
+        if masked.any():
+            count = f"{int(masked.sum())} of {masked.size} targets hold NaN or Inf"
+            if self.nan == "raise":
+                raise SchemaError(
+                    f"{count}.", expected="finite responses", got="nan='raise'", fix="nan='mask' leaves them out"
+                )
+            warn(f"{count}; they are left out and get NaN scores.", stacklevel=4)
+        return masked
+
+
+def _refuse_nan(X: xr.DataArray, values: NDArray[Any]) -> None:
+    finite = np.isfinite(values)
+    if finite.all():
+        return
+    row, column = np.argwhere(~finite)[0]
+    raise SchemaError(
+        "X contains NaN or infinity.",
+        expected="finite features",
+        got=f"{int((~finite).sum())} values that are not finite",
+        where=f"first in sample {row}, feature {column} of {X.name or 'X'}",
+        fix="drop the samples that are not valid before the join",
+    )
