@@ -1,0 +1,373 @@
+"""Read fMRI volumes: whole and lazy, inside a mask, or averaged over the regions of an atlas."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.core import indexing
+
+from neuroalign import schema
+from neuroalign.errors import ConfigError, IntegrityError, SchemaError
+from neuroalign.loaders._nifti import NiftiArray, NiftiFile, check_memory, iter_volumes, open_nifti, verify_stream
+
+__all__ = ["read_fmri"]
+
+TR_RANGE = (0.1, 20.0)
+"""Repetition times (s) that are taken as possible."""
+
+_TR_TOLERANCE = 1e-3  # s; sidecars are often rounded to milliseconds
+_AFFINE_TOLERANCE = 0.05  # mm at the farthest corner of the volume: well below a voxel, above float32 rounding
+_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One volume of labels: a mask or an atlas."""
+
+    values: NDArray[Any]  # (k, j, i)
+    affine: NDArray[np.float64]
+    name: str
+    space: str | None
+
+
+def read_fmri(
+    path: str | os.PathLike[str],
+    *,
+    mask: Any = None,
+    atlas: Any = None,
+    space: str | None = None,
+    tr: float | None = None,
+    labels: Iterable[str] | Mapping[int, str] | None = None,
+    lazy: bool = True,
+    verify: bool = True,
+    max_bytes: int = 8 * 2**30,
+) -> xr.Dataset:
+    """Read a NIfTI image as labelled data.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A ``.nii`` or ``.nii.gz`` file, 4-D, or 3-D (one map). Stored scaling is applied; values come as float32.
+    mask : path or nibabel image, optional
+        Volume with zeros outside and one other value inside. The run is streamed through it into (time, voxel).
+    atlas : path or nibabel image, optional
+        Volume of integer labels, 0 outside. The run is streamed into region means, (time, roi). Together with `mask`
+        the voxels stay and carry the name of their region in the coordinate ``roi``.
+    space : str, optional
+        Name of the space; by default the entity ``space-`` of the file name.
+    tr : float, optional
+        Repetition time in s. By default ``RepetitionTime`` of the JSON sidecar beside the file, which must agree with
+        the header within 1 ms, or else the header alone.
+    labels : sequence of str, or mapping of int to str, optional
+        Names of the regions, in the order of their labels in `atlas` or by label. By default the labels themselves.
+    lazy : bool
+        Whether whole volumes stay on disk until they are used. With a mask or atlas the result is always in memory.
+    verify : bool
+        Read compressed files to their end, which compares their checksum and catches every flipped bit; refuse an
+        uncompressed file with bytes after the last voxel. Lazy opening of a ``.nii.gz`` then costs one pass over it.
+    max_bytes : int
+        Refuse to allocate more than this for one result.
+
+    Returns
+    -------
+    Dataset
+        Variable ``bold`` with dims (time, k, j, i) in file order, (time, voxel) or (time, roi); attrs ``tr``,
+        ``affine`` (except regions), ``space`` and, where the sidecar has them, ``slice_timing`` and ``start_time``.
+        A 3-D image gives the variable ``map`` with dims (k, j, i), (voxel) or (roi), without time.
+
+    Raises
+    ------
+    IntegrityError
+        If a file is missing, cut or damaged, or declares more than it can hold.
+    SchemaError
+        If the repetition time is unknown, contradictory or outside 0.1-20 s, or if the grid or space of the mask or
+        atlas is not that of the run (affines may differ by 0.05 mm at the farthest corner).
+    ConfigError
+        If `labels` does not fit the atlas or the result is larger than `max_bytes`.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib, numpy as np, nibabel as nib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> image = nib.Nifti1Image(np.arange(48, dtype="i2").reshape(2, 2, 2, 6), np.diag([3.0, 3, 3, 1]))
+    >>> nib.save(image, folder / "run_bold.nii.gz")
+    >>> read_fmri(folder / "run_bold.nii.gz", tr=2.0)["bold"].sizes
+    Frozen({'time': 6, 'k': 2, 'j': 2, 'i': 2})
+    """
+    path = Path(path)
+    file = _open(path, verify)
+    space = space or _space_of(path.name)
+    sidecar = _sidecar(path)
+    tr = _repetition_time(file, sidecar, tr) if file.ndim == 4 else 1.0
+    remarks: list[str] | None = [] if verify else None
+    grids = {
+        name: _grid(image, name, file, space, remarks)
+        for name, image in (("mask", mask), ("atlas", atlas))
+        if image is not None
+    }
+    common: dict[str, Any] = {"tr": tr, "space": space, "attrs": _sidecar_attrs(sidecar)}
+    if "mask" in grids:
+        ds = _masked(file, grids["mask"], grids.get("atlas"), labels, max_bytes, remarks, **common)
+    elif "atlas" in grids:
+        ds = _regions(file, grids["atlas"], labels, max_bytes, remarks, **common)
+    else:
+        ds = schema.fmri_volume(_volume(file, lazy, remarks, max_bytes), affine=file.matrix, **common)
+    for remark in remarks or []:
+        ds = schema.log(ds, remark)
+    sources = [path, *(Path(image) for image in (mask, atlas) if isinstance(image, str | os.PathLike))]
+    return schema.stamp(ds if file.ndim == 4 else _as_map(ds), "read_fmri", sources=sources)
+
+
+def _open(path: Path, verify: bool) -> NiftiFile:
+    if not path.is_file():
+        raise IntegrityError(
+            "There is no such file.", expected="a .nii or .nii.gz file", got="nothing", where=str(path)
+        )
+    return open_nifti(path, strict=verify)
+
+
+def _as_map(ds: xr.Dataset) -> xr.Dataset:
+    """Drop the time axis of a 3-D image: a statistic or anatomy has no clock."""
+    ds = ds.isel(time=0, drop=True).rename(bold="map")
+    for name in ("tr", "sfreq", "first_sample"):
+        ds.attrs.pop(name, None)
+        ds["map"].attrs.pop(name, None)
+    return ds
+
+
+def _volume(file: NiftiFile, lazy: bool, remarks: list[str] | None, max_bytes: int) -> Any:
+    if lazy:
+        if remarks is not None:
+            remarks += verify_stream(file)
+        return indexing.LazilyIndexedArray(NiftiArray(file, max_bytes))
+    check_memory(file.path, 4 * math.prod(file.shape), max_bytes)
+    out = np.empty(file.shape, dtype=np.float32)
+    for first, block in iter_volumes(file, remarks=remarks):
+        out[first : first + len(block)] = file.scale(block).reshape(-1, *file.shape[1:])
+    return out
+
+
+def _masked(
+    file: NiftiFile, mask: _Grid, atlas: _Grid | None, labels: Any, max_bytes: int, remarks: Any, **common: Any
+) -> xr.Dataset:
+    index = np.flatnonzero(_binary(mask))
+    check_memory(file.path, 4 * file.shape[0] * index.size, max_bytes)
+    out = np.empty((file.shape[0], index.size), dtype=np.float32)
+    for first, block in iter_volumes(file, remarks=remarks):
+        out[first : first + len(block)] = file.scale(block[:, index])
+    kji = np.unravel_index(index, file.shape[1:])
+    roi = None
+    if atlas is not None:
+        values, names = _regions_of(atlas, labels)
+        lookup = dict(zip(np.unique(values[values != 0]).tolist(), names, strict=True)) | {0: ""}
+        roi = [lookup[v] for v in values.ravel()[index].tolist()]
+    ijk = np.column_stack(kji[::-1])
+    return schema.fmri_masked(out, ijk=ijk, affine=file.matrix, volume_shape=file.shape[:0:-1], roi=roi, **common)
+
+
+def _regions(
+    file: NiftiFile, atlas: _Grid, labels: Any, max_bytes: int, remarks: Any, *, space: str | None, **common: Any
+) -> xr.Dataset:
+    values, names = _regions_of(atlas, labels)
+    flat = values.ravel()
+    order = np.argsort(flat, kind="stable")[np.count_nonzero(flat == 0) :]  # voxels, region after region
+    starts = np.flatnonzero(np.diff(flat[order], prepend=0))
+    counts = np.diff(starts, append=order.size)
+    check_memory(file.path, 4 * file.shape[0] * len(names), max_bytes)
+    out = np.empty((file.shape[0], len(names)), dtype=np.float32)
+    for first, block in iter_volumes(file, remarks=remarks):
+        # Scaling is linear, so the mean of the stored numbers can be scaled instead of every voxel.
+        sums = np.add.reduceat(block[:, order].astype(np.float64), starts, axis=1)
+        out[first : first + len(block)] = sums / counts * file.slope + file.inter
+    common["attrs"] = {**common["attrs"], "atlas": Path(atlas.name).name} | ({"space": space} if space else {})
+    return schema.fmri_regions(out, roi=names, coords={"n_voxels": counts}, **common)
+
+
+def _binary(mask: _Grid) -> NDArray[np.bool_]:
+    inside = mask.values != 0
+    if not inside.any():
+        raise SchemaError("The mask holds no voxel.", expected="some voxels that are not 0", where=mask.name)
+    kept = np.unique(mask.values[inside])
+    if kept.size > 1:
+        raise SchemaError(
+            "This is not a mask.",
+            expected="zeros and one other value",
+            got=f"{kept.size} different values from {kept[0]} to {kept[-1]}",
+            where=mask.name,
+            fix="threshold it first, or pass a volume of region labels as atlas=",
+        )
+    return inside
+
+
+def _regions_of(atlas: _Grid, labels: Any) -> tuple[NDArray[np.int64], list[str]]:
+    """Integer labels (k, j, i) and the names of the labels that occur, in rising order."""
+    values = np.rint(atlas.values).astype(np.int64)
+    if (values != atlas.values).any() or (values < 0).any() or not values.any():
+        raise SchemaError(
+            "This is not an atlas of labels.",
+            expected="whole numbers, 0 outside and positive in some region",
+            got=f"{atlas.values.dtype} values from {atlas.values.min()} to {atlas.values.max()}",
+            where=atlas.name,
+        )
+    found = np.unique(values[values != 0]).tolist()
+    if labels is None:
+        return values, [str(v) for v in found]
+    named = dict(labels) if isinstance(labels, Mapping) else dict(zip(found, labels := list(labels), strict=False))
+    missing = [v for v in found if v not in named]
+    extra = 0 if isinstance(labels, Mapping) else len(labels) - len(found)
+    if missing or extra > 0:
+        raise ConfigError(
+            "labels= does not fit the atlas.",
+            expected=f"{len(found)} names, for the labels {found[:10]}{' ...' if len(found) > 10 else ''}",
+            got=f"{len(labels)} names" + (f"; none for {missing[:10]}" if missing else ""),
+            where=atlas.name,
+            fix="pass one name a label that occurs (without background), or a mapping {label: name}",
+        )
+    return values, [str(named[v]) for v in found]
+
+
+def _grid(image: Any, role: str, file: NiftiFile, space: str | None, remarks: list[str] | None) -> _Grid:
+    """Read a mask or atlas and make sure that it lies on the grid of the run."""
+    grid = (
+        _grid_from_path(Path(image), remarks) if isinstance(image, str | os.PathLike) else _grid_from_image(image, role)
+    )
+    if grid.values.shape != file.shape[1:]:
+        raise SchemaError(
+            f"The {role} has another grid than the run.",
+            expected=f"{file.shape[:0:-1]} voxels (i, j, k)",
+            got=f"{grid.values.shape[::-1]}",
+            where=f"{grid.name} and {file.path}",
+            fix=f"resample the {role} to the run, for example with nilearn.image.resample_to_img",
+        )
+    distance = _corner_distance(grid.affine, file.matrix, file.shape[1:])
+    if distance > _AFFINE_TOLERANCE:
+        raise SchemaError(
+            f"The {role} lies elsewhere than the run: their affines differ by {distance:.3g} mm.",
+            expected=f"the affine of the run within {_AFFINE_TOLERANCE} mm: {file.matrix.round(4).tolist()}",
+            got=grid.affine.round(4).tolist(),
+            where=f"{grid.name} and {file.path}",
+            fix=f"resample the {role} to the run; a flipped first column means left and right are swapped",
+        )
+    if space and grid.space and space != grid.space:
+        raise SchemaError(
+            f"The {role} is in another space than the run.",
+            expected=space,
+            got=grid.space,
+            where=f"{grid.name} and {file.path}",
+            fix=f"use a {role} in the space of the run, or pass space= if the file name is wrong",
+        )
+    if not np.isfinite(grid.values).all():
+        raise SchemaError(f"The {role} holds values that are not finite.", where=grid.name)
+    return grid
+
+
+def _grid_from_path(path: Path, remarks: list[str] | None) -> _Grid:
+    file = _open(path, remarks is not None)
+    if file.shape[0] != 1:
+        raise SchemaError(
+            "A mask or atlas has one volume.", expected="3-D", got=f"{file.shape[0]} volumes", where=str(path)
+        )
+    (values,) = [file.scale(block[0]) for _, block in iter_volumes(file, remarks=remarks)]
+    return _Grid(values.reshape(file.shape[1:]), file.matrix, str(path), _space_of(path.name))
+
+
+def _grid_from_image(image: Any, role: str) -> _Grid:
+    if not (hasattr(image, "dataobj") and hasattr(image, "affine")):
+        raise ConfigError(
+            f"{role}= cannot be used: it does not say where its voxels lie.",
+            expected="a path or a nibabel image",
+            got=type(image).__name__,
+            fix="wrap the array: nibabel.Nifti1Image(array, affine)",
+        )
+    values = np.asanyarray(image.dataobj)
+    if values.ndim > 3 and values.size == math.prod(values.shape[:3]):
+        values = values.reshape(values.shape[:3])
+    name = image.get_filename() if hasattr(image, "get_filename") else None
+    space = _space_of(Path(name).name) if name else None
+    return _Grid(values.T, np.asarray(image.affine), name or f"the {role} image", space)
+
+
+def _corner_distance(a: NDArray[Any], b: NDArray[Any], shape: tuple[int, ...]) -> float:
+    """Largest distance (mm) between the corners of a (k, j, i) grid under two affines."""
+    k, j, i = ((0, n - 1) for n in shape)
+    corners = np.array([(x, y, z, 1) for x in i for y in j for z in k], dtype=float)
+    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
+
+
+def _space_of(name: str) -> str | None:
+    found = re.search(r"(?:^|_)space-([A-Za-z0-9]+)", name)
+    return found.group(1) if found else None
+
+
+def _sidecar(path: Path) -> dict[str, Any]:
+    """Read the JSON file beside the image, or give an empty mapping."""
+    side = path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) + ".json")
+    if not side.is_file():
+        return {}
+    try:
+        content = json.loads(side.read_text(encoding="utf-8-sig"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise IntegrityError("The JSON sidecar cannot be read.", got=str(error), where=str(side)) from error
+    if not isinstance(content, dict):
+        raise IntegrityError("The JSON sidecar is not an object.", got=type(content).__name__, where=str(side))
+    return content
+
+
+def _sidecar_attrs(sidecar: dict[str, Any]) -> dict[str, Any]:
+    attrs: dict[str, Any] = {}
+    timing, start = sidecar.get("SliceTiming"), sidecar.get("StartTime")
+    if isinstance(timing, list) and all(isinstance(v, int | float) for v in timing):
+        attrs["slice_timing"] = [float(v) for v in timing]
+    if isinstance(start, int | float):
+        attrs["start_time"] = float(start)
+    return attrs
+
+
+def _repetition_time(file: NiftiFile, sidecar: dict[str, Any], tr: float | None) -> float:
+    """Settle the repetition time in s: the argument, or sidecar and header, which must agree."""
+    if tr is not None:
+        return _possible_tr(file, tr, "the argument tr=")
+    header = file.zoom_t * _SECONDS.get(file.time_unit, math.nan)
+    if "RepetitionTime" not in sidecar:
+        if "VolumeTiming" in sidecar:
+            raise SchemaError(
+                "The volumes are not equally spaced in time (VolumeTiming).", where=file.path, fix="pass tr= in s"
+            )
+        return _possible_tr(file, header, f"the header (pixdim[4] = {file.zoom_t:g}, unit {file.time_unit})")
+    value = _possible_tr(file, sidecar["RepetitionTime"], "RepetitionTime of the JSON sidecar")
+    # Writers that know no repetition time leave pixdim[4] at 0 or 1 and the unit unknown.
+    silent = file.time_unit == "unknown" and file.zoom_t in (0.0, 1.0)
+    readings = [header] if file.time_unit != "unknown" else [file.zoom_t * f for f in _SECONDS.values()]
+    if silent or file.zoom_t == 0 or any(abs(r - value) <= _TR_TOLERANCE for r in readings):
+        return value
+    raise SchemaError(
+        "The repetition time of the header is not that of the JSON sidecar.",
+        expected=f"{value:g} s (RepetitionTime)",
+        got=f"pixdim[4] = {file.zoom_t:g} {file.time_unit}",
+        where=file.path,
+        fix=f"pass the right one, for example tr={value:g}",
+    )
+
+
+def _possible_tr(file: NiftiFile, value: Any, source: str) -> float:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if number and TR_RANGE[0] <= value <= TR_RANGE[1]:
+        return float(value)
+    hint = next((v for f in (1e-3, 1e-6) if number and TR_RANGE[0] <= (v := float(value) * f) <= TR_RANGE[1]), None)
+    raise SchemaError(
+        "The repetition time is unknown or impossible.",
+        expected=f"{TR_RANGE[0]} to {TR_RANGE[1]} s",
+        got=f"{value!r} from {source}",
+        where=file.path,
+        fix="pass tr= in s" + (f"; this looks like another unit: tr={hint:g}" if hint else ""),
+    )
