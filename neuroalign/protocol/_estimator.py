@@ -176,6 +176,8 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
         get_scorer(self.scorer)
 
     def _open_x(self, X: Any, *, fitting: bool) -> tuple[NDArray[Any], Samples]:
+        if fitting:
+            self.labelled_ = isinstance(X, xr.DataArray)
         if not isinstance(X, xr.DataArray):
             values = validate_data(self, X, reset=fitting, dtype=FLOATS)
             if fitting:

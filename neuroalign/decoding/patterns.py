@@ -1,0 +1,42 @@
+"""Activation patterns of linear decoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def activation_patterns(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64]:
+    """Turn weights of a linear decoder into the patterns that it reads.
+
+    Parameters
+    ----------
+    X : ndarray, shape (n_samples, n_inputs)
+        Centred inputs of the training set.
+    coef : ndarray, shape (n_inputs, n_outputs)
+        Weights.
+
+    Returns
+    -------
+    ndarray, shape (n_inputs, n_outputs)
+        ``cov(X, s) cov(s)^-1`` of the decoded signals ``s = X coef``.
+
+    References
+    ----------
+    Haufe, S. et al. (2014). NeuroImage 87, 96-110, equation 6.
+
+    Examples
+    --------
+    >>> activation_patterns(np.array([[1.0, 1.0], [-1.0, -1.0]]), np.array([[1.0], [0.0]]))
+    array([[1.],
+           [1.]])
+    """
+    decoded = X @ coef
+    return patterns_from_moments(X.T @ decoded, decoded.T @ decoded)
+
+
+def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any]) -> NDArray[np.float64]:
+    """Patterns from ``X's`` and ``s's``; outputs that are always zero get a zero pattern."""
+    return np.asarray(cross, np.float64) @ np.linalg.pinv(np.asarray(power, np.float64), hermitian=True)

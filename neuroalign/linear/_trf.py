@@ -1,0 +1,152 @@
+"""Temporal response functions with labels: the body of `TRFEncoder` and `TRFDecoder`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroalign.align import lagged, segment_slices
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.linear._ridge import LinearModel, pair_labels
+from neuroalign.protocol import Labels, Samples
+from neuroalign.solvers import default_alphas, trf_cv
+
+#: A single run is cut into this many stretches, so that there is something to leave out.
+N_STRETCHES = 5
+
+
+class TRFModel(LinearModel):
+    """Ridge regression on lagged features; see `neuroalign.encoding.TRFEncoder`."""
+
+    # +1: the input leads (an encoder looks into the stimulus' past); -1: the input follows (a decoder looks into
+    # the brain's future).
+    _direction = 1
+
+    def __init__(
+        self,
+        *,
+        tmin: float = 0.0,
+        tmax: float = 0.0,
+        sfreq: float | None = None,
+        alphas: ArrayLike | None = None,
+        cv: Any = None,
+        scorer: Any = "r",
+        nan: str = "mask",
+        unlabelled: str = "refuse",
+    ) -> None:
+        self.tmin = tmin
+        self.tmax = tmax
+        self.sfreq = sfreq
+        self.alphas = alphas
+        self.cv = cv
+        self.scorer = scorer
+        self.nan = nan
+        self.unlabelled = unlabelled
+
+    @property
+    def lags_(self) -> NDArray[np.float64]:
+        """Lags in s by which the response follows the stimulus."""
+        return np.sort(self._direction * self.lag_samples_) / (self.sfreq_ or 1.0)
+
+    @property
+    def coef_(self) -> Any:
+        """Weights: DataArray (*feature dims, lag, *target dims), or array (n_features, n_lags, *targets)."""
+        return self._with_lags(self.solution_coef_)
+
+    def _with_lags(self, values: NDArray[Any]) -> Any:
+        """Label an array of shape (n_lags, n_features, known targets)."""
+        by_lag = values[:: self._direction]  # so that lags increase
+        full = self._full(np.moveaxis(by_lag, 0, 1))  # (feature, lag, target)
+        features, targets = self.feature_labels_, self.target_labels_
+        if not self.labelled_:
+            return full.reshape(*full.shape[:2], *targets.shape)
+        coords = {**features.coords, "lag": (("lag",), self.lags_)}
+        inputs = Labels((*features.dims, "lag"), (*features.shape, len(self.lags_)), coords)
+        return pair_labels(inputs, targets).wrap(full)
+
+    def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
+        self.sfreq_ = self._rate(samples)
+        self.lag_samples_ = self._lag_samples()
+        pieces = self._stretches(samples)
+        result = trf_cv(
+            [X[p] for p in pieces],
+            [Y[p] for p in pieces],
+            lags=self.lag_samples_,
+            alphas=default_alphas(X) if self.alphas is None else self.alphas,
+            folds=self._folds(pieces, samples, groups),
+            scorer=self.scorer,
+        )
+        self.solution_coef_ = np.asarray(result.coef)  # (n_lags, n_features, n_targets)
+        self._store(result)
+
+    def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
+        if samples.sfreq is not None and self.sfreq_ and abs(samples.sfreq - self.sfreq_) > 1e-6 * self.sfreq_:
+            raise SchemaError(
+                "X has another sampling rate than at fit.", expected=f"{self.sfreq_:g} Hz", got=f"{samples.sfreq:g} Hz"
+            )
+        out = np.tile(self.solution_intercept_.astype(X.dtype), (len(X), 1))
+        weights = self.solution_coef_.astype(X.dtype, copy=False)
+        for piece in segment_slices(samples.get("run"), samples.n):
+            for lag, weight in zip(self.lag_samples_.tolist(), weights, strict=True):  # no delayed matrix in memory
+                out[piece] += lagged(X[piece], [lag]) @ weight
+        return out
+
+    def _rate(self, samples: Samples) -> float | None:
+        if samples.dim not in (None, "time", "sample"):
+            raise SchemaError(
+                "A temporal response function needs one long time series.",
+                expected="samples along time, with a coordinate run where there are several runs or trials",
+                got=f"samples along {samples.dim}",
+                fix="put the trials after one another with neuroalign.align.concat",
+            )
+        rate = self.sfreq if self.sfreq is not None else samples.sfreq
+        if rate is None and (self.tmin, self.tmax) != (0, 0):
+            raise ConfigError(
+                "No sampling rate.", expected="a time coordinate, or sfreq= in Hz", got=None, fix="pass sfreq="
+            )
+        if self.sfreq is not None and samples.sfreq is not None and abs(self.sfreq - samples.sfreq) > 1e-6 * self.sfreq:
+            raise ConfigError(
+                "sfreq contradicts the time coordinate.", expected=f"{samples.sfreq:g} Hz", got=f"{self.sfreq:g} Hz"
+            )
+        return None if rate is None else float(rate)
+
+    def _lag_samples(self) -> NDArray[np.int64]:
+        if self.tmin > self.tmax:
+            raise ConfigError(
+                "Empty window of lags.", expected="tmin <= tmax", got=f"tmin={self.tmin}, tmax={self.tmax}"
+            )
+        rate = self.sfreq_ or 1.0
+        lags = np.arange(round(self.tmin * rate), round(self.tmax * rate) + 1)
+        return np.sort(self._direction * lags)
+
+    def _stretches(self, samples: Samples) -> list[slice]:
+        runs = segment_slices(samples.get("run"), samples.n)
+        if len(runs) > 1:
+            return runs
+        edges = np.linspace(0, samples.n, min(N_STRETCHES, samples.n) + 1).astype(int)
+        return [slice(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+
+    def _folds(self, pieces: list[slice], samples: Samples, groups: ArrayLike | None) -> list[Any]:
+        """Folds over stretches: what is left out is always a whole run (or a stretch of the only run)."""
+        labels = groups
+        if isinstance(self.cv, str):
+            labels = samples.get(self.cv)
+            if labels is None:
+                raise ConfigError(
+                    "No such coordinate.", expected=f"one of {sorted(samples.coords)}", got=self.cv, where="cv"
+                )
+        index = np.arange(len(pieces))[:, None]
+        if labels is None:
+            return resolve_cv(None if isinstance(self.cv, str) else self.cv, index)
+        of_piece = [np.unique(np.asarray(labels)[p]) for p in pieces]
+        if any(len(values) > 1 for values in of_piece):
+            raise ConfigError(
+                "A run holds several groups.", expected="one group a run", got=[v.tolist() for v in of_piece][:5]
+            )
+        first = np.array([values[0] for values in of_piece])
+        if isinstance(self.cv, str) and len(np.unique(first)) < 2 and len(pieces) > 1:
+            first = index[:, 0]  # the only run was cut into stretches
+        return resolve_cv(len(np.unique(first)) if isinstance(self.cv, str) else self.cv, index, None, first)
