@@ -1,0 +1,33 @@
+"""How far a model can be trusted: folds without leaks, noise ceilings, tests and comparisons."""
+
+from neuroalign.evaluation import splits
+from neuroalign.evaluation.bootstrap import bootstrap_compare
+from neuroalign.evaluation.ceilings import noise_ceiling, normalise
+from neuroalign.evaluation.cross_validate import cross_validate
+from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.evaluation.permutation import fdr_bh, permutation_test
+from neuroalign.evaluation.result import Result
+from neuroalign.evaluation.splits import (
+    ChronologicalSplit,
+    ContiguousSplit,
+    GroupSplit,
+    StimulusSplit,
+    check_no_leakage,
+)
+
+__all__ = [
+    "ChronologicalSplit",
+    "ContiguousSplit",
+    "GroupSplit",
+    "Result",
+    "StimulusSplit",
+    "bootstrap_compare",
+    "check_no_leakage",
+    "cross_validate",
+    "fdr_bh",
+    "noise_ceiling",
+    "normalise",
+    "permutation_test",
+    "resolve_cv",
+    "splits",
+]

@@ -1,0 +1,270 @@
+"""Noise ceilings: how well the best possible model could score, estimated from repeated presentations.
+
+The measured response to stimulus *s* in repeat *i* is taken as ``signal_s + noise_si`` with independent noise. The
+**reliability** of an average over *k* repeats is the fraction of its variance across stimuli that the stimulus
+drives::
+
+    reliability = var(signal) / (var(signal) + var(noise) / k)
+
+It is what a perfect model of the signal reaches in R2; its square root is what it reaches in Pearson r.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.evaluation._labels import STIMULUS_NAMES, codes, find_stimulus, named
+from neuroalign.evaluation._targets import matrix, restore, template, tiles
+from neuroalign.metrics import pearson_r
+from neuroalign.schema import sample_dim
+
+__all__ = ["CEILINGS", "noise_ceiling", "normalise"]
+
+Array = NDArray[np.float64]
+
+
+def noise_ceiling(
+    y: Any,
+    *,
+    repeats: str | ArrayLike = "stimulus_id",
+    method: str = "split_half_sb",
+    n_splits: int = 100,
+    random_state: int | np.random.Generator | None = None,
+    level: str | float = "average",
+    scorer: str = "r2",
+) -> xr.DataArray:
+    """Estimate the best score that any model could reach, per target, from repeats.
+
+    Parameters
+    ----------
+    y : DataArray or array_like
+        Responses, samples along the sample dimension (or the first axis), any target dimensions.
+    repeats : str or array_like, default "stimulus_id"
+        What was presented: the name of a coordinate along the samples, or one label a sample; samples with the same
+        label are repeats. Or the name of a dimension of `y` that counts repeats. Their number may differ between
+        stimuli.
+    method : {"split_half_sb", "explainable_variance"}
+        ``split_half_sb``: the correlation across stimuli of the averages of two random halves of the repeats, mean
+        over `n_splits` halvings, brought to the full number of repeats by the Spearman-Brown formula.
+        ``explainable_variance``: analysis of variance; the variance of the averages minus the residual variance over
+        the number of repeats (so corrected for bias), over the variance of the averages.
+    n_splits : int, default 100
+        Number of random halvings of ``split_half_sb``.
+    random_state : int or numpy.random.Generator, optional
+        Seeds the halvings.
+    level : "average", "single" or a number, default "average"
+        The ceiling for responses averaged over all repeats there are, for single presentations, or for averages over
+        that many repeats.
+    scorer : {"r2", "ev", "r"}, default "r2"
+        For ``r2`` and ``ev`` the reliability; for ``r`` its square root.
+
+    Returns
+    -------
+    DataArray
+        The ceiling of each target, with the target labels of `y`. Negative reliabilities are kept (``r``: NaN), and
+        nothing is clipped. NaN for targets that are constant or not finite.
+
+    Raises
+    ------
+    SchemaError
+        If no stimulus was presented twice.
+    ConfigError
+        If a name is not known.
+
+    References
+    ----------
+    Spearman, C. (1910). Correlation calculated from faulty data. British Journal of Psychology, 3, 271-295.
+    Sahani, M. & Linden, J. (2003). How linear are auditory cortical responses? NeurIPS 15.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.repeat(rng.standard_normal((200, 1)), 4, axis=0)
+    >>> y = signal + rng.standard_normal((800, 1))  # true reliability of the average: 1 / (1 + 1 / 4)
+    >>> ceiling = noise_ceiling(y, repeats=np.repeat(np.arange(200), 4), method="explainable_variance")
+    >>> bool(abs(ceiling[0] - 0.8) < 0.05)
+    True
+    """
+    if method not in CEILINGS:
+        raise ConfigError("Unknown noise ceiling.", expected=sorted(CEILINGS), got=method, where="method")
+    values, number, like = _repeated(y, repeats)
+    counts = np.bincount(number)
+    k = _level(level, counts)
+    rng = np.random.default_rng(random_state)
+    reliability = CEILINGS[method](values, number, k, n_splits=n_splits, rng=rng)
+    out = restore(_for_scorer(reliability, scorer), like).rename("ceiling")
+    mean_repeats = float(1 / np.mean(1 / counts))
+    return out.assign_attrs(
+        units="1", method=method, scorer=scorer, level=str(level), n_stimuli=len(counts), n_repeats=mean_repeats
+    )
+
+
+def normalise(
+    score: xr.DataArray | ArrayLike, ceiling: xr.DataArray | ArrayLike, scorer: str = "r2", *, minimum: float = 0.05
+) -> Any:
+    """Divide scores by the best possible ones.
+
+    R2 and explained variance are divided by the reliability, r by its square root.
+
+    Parameters
+    ----------
+    score : DataArray or array_like
+        Scores per target.
+    ceiling : DataArray or array_like
+        The ceiling of the same scorer, as `noise_ceiling` gives it.
+    scorer : {"r2", "ev", "r"}, default "r2"
+        What both are.
+    minimum : float, default 0.05
+        The least reliability; below it the ratio would mostly be noise and is NaN.
+
+    Returns
+    -------
+    DataArray or ndarray
+        The fraction of what can be explained; never clipped, so it can be negative or above 1.
+
+    Examples
+    --------
+    >>> normalise(np.array([0.3, 0.3]), np.array([0.6, 0.01]))
+    array([0.5, nan])
+    """
+    least = np.sqrt(minimum) if _check_scorer(scorer) == "r" else minimum
+    if isinstance(ceiling, xr.DataArray):
+        ratio = score / ceiling.where(ceiling >= least)
+        return ratio.rename("normalised").assign_attrs(units="1", scorer=scorer, minimum=minimum)
+    best = np.asarray(ceiling, dtype=np.float64)
+    return np.asarray(score) / np.where(best >= least, best, np.nan)
+
+
+def _repeated(y: Any, repeats: str | ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64], xr.DataArray]:
+    """Responses (n, t), the number of the stimulus of each row, and the template of the targets."""
+    if isinstance(y, xr.DataArray) and isinstance(repeats, str) and repeats in y.dims:
+        sample = sample_dim(y)
+        y = y.transpose(sample, repeats, ...)
+        like = template(y.isel({repeats: 0}, drop=True))
+        labels = np.repeat(np.arange(y.sizes[sample]), y.sizes[repeats])
+        values = y.to_numpy().reshape(len(labels), -1)
+        there = ~np.isnan(values).all(axis=1)  # stimuli with fewer repeats are filled up with NaN
+        values, labels = values[there], labels[there]
+    else:
+        if isinstance(repeats, str) and repeats in STIMULUS_NAMES and find_stimulus(y) is None:
+            raise _no_repeats("no stimulus labels along the samples")
+        like, values, labels = template(y), matrix(y), named(repeats, y, role="repeats")
+    number = codes(labels, "repeats")
+    if len(number) == number.max() + 1:
+        raise _no_repeats(f"{len(number)} different labels for {len(number)} samples")
+    return values, number, like
+
+
+def _no_repeats(got: str) -> SchemaError:
+    return SchemaError(
+        "A noise ceiling needs repeated presentations.",
+        expected="at least one stimulus presented twice",
+        got=got,
+        where="repeats",
+        fix="pass repeats= with a coordinate or labels that mark what was presented, or go without a ceiling",
+    )
+
+
+def _level(level: str | float, counts: NDArray[np.int64]) -> float:
+    """Number of repeats averaged; with unequal numbers their harmonic mean, which gives the mean noise variance."""
+    if level == "average":
+        return float(1 / np.mean(1 / counts))
+    if level == "single":
+        return 1.0
+    if isinstance(level, (int, float, np.number)) and level >= 1:
+        return float(level)
+    raise ConfigError("Unknown level.", expected="'average', 'single' or a number >= 1", got=level, where="level")
+
+
+def _check_scorer(scorer: str) -> str:
+    if scorer not in ("r2", "ev", "r"):
+        raise ConfigError("No ceiling for this scorer.", expected=["ev", "r", "r2"], got=scorer, where="scorer")
+    return scorer
+
+
+def _for_scorer(reliability: Array, scorer: str) -> Array:
+    if _check_scorer(scorer) != "r":
+        return reliability
+    return np.sqrt(np.where(reliability > 0, reliability, np.nan))
+
+
+def averages(values: NDArray[Any], number: NDArray[np.int64]) -> Array:
+    """Average the rows with the same number; shape (n_numbers, n_targets), float64."""
+    counts = np.bincount(number)
+    weights = sparse.csr_array((1 / counts[number], (number, np.arange(len(number)))), shape=(len(counts), len(number)))
+    return np.asarray(weights @ values.astype(np.float64))
+
+
+def explainable_variance(values: NDArray[Any], number: NDArray[np.int64], k: float, **_: Any) -> Array:
+    """Reliability by analysis of variance, for averages over k repeats; shape (n_targets,)."""
+    counts = np.bincount(number)
+    if len(counts) < 2:
+        return np.full(values.shape[1], np.nan)
+    out = []
+    for tile in tiles(values.shape[1], 32 * len(values)):
+        block = values[:, tile].astype(np.float64)
+        block = block - block.mean(axis=0)
+        mean = averages(block, number)
+        noise = np.square(block - mean[number]).sum(axis=0) / (len(number) - len(counts))
+        signal = mean.var(axis=0, ddof=1) - noise * np.mean(1 / counts)
+        total = signal + noise / k
+        varies = (block != block[:1]).any(axis=0) & (total > 0)
+        out.append(np.where(varies, signal / np.where(varies, total, 1.0), np.nan))
+    return np.concatenate(out)
+
+
+def split_half_sb(
+    values: NDArray[Any], number: NDArray[np.int64], k: float, *, n_splits: int, rng: np.random.Generator
+) -> Array:
+    """Reliability by the correlation of random halves, for averages over k repeats; shape (n_targets,)."""
+    if n_splits < 1:
+        raise ConfigError("Not a number of halvings.", expected=">= 1", got=n_splits, where="n_splits")
+    half = np.bincount(number) // 2
+    used = half > 0
+    if used.sum() < 2:
+        return np.full(values.shape[1], np.nan)
+    m = float(1 / np.mean(1 / half[used]))  # repeats in a half
+    halvings = [_halves(number, half, rng) for _ in range(n_splits)]
+    out = []
+    for tile in tiles(values.shape[1], 32 * len(values)):
+        block = values[:, tile].astype(np.float64)
+        block = block - block.mean(axis=0)
+        r = sum(pearson_r(first @ block, second @ block) for first, second in halvings) / n_splits
+        out.append(_spearman_brown(np.asarray(r), k / m))
+    return np.concatenate(out)
+
+
+def _halves(
+    number: NDArray[np.int64], half: NDArray[np.int64], rng: np.random.Generator
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """Two matrices (n_stimuli with >= 2 repeats, n_samples) that average disjoint random halves of equal size."""
+    order = rng.permutation(len(number))
+    order = order[np.argsort(number[order], kind="stable")]  # by stimulus, at random within
+    stimulus = number[order]
+    rank = np.arange(len(order)) - np.searchsorted(stimulus, stimulus)
+    row = np.cumsum(half > 0) - 1
+    made = []
+    for low, high in ((0, half), (half, 2 * half)):
+        chosen = (rank >= np.broadcast_to(low, half.shape)[stimulus]) & (rank < high[stimulus])
+        rows = row[stimulus[chosen]]
+        weights = 1.0 / half[stimulus[chosen]]
+        shape = (int((half > 0).sum()), len(number))
+        made.append(sparse.csr_array((weights, (rows, order[chosen])), shape=shape))
+    return made[0], made[1]
+
+
+def _spearman_brown(r: Array, factor: float) -> Array:
+    """Reliability of a measurement `factor` times as long; NaN where r is so negative that there is no such number."""
+    bottom = 1 + (factor - 1) * r
+    usable = bottom > 1e-12
+    return np.where(usable, factor * r / np.where(usable, bottom, 1.0), np.nan)
+
+
+#: Estimators of reliability by name: functions ``(values, number, k, *, n_splits, rng) -> (n_targets,)``.
+CEILINGS: dict[str, Any] = {"split_half_sb": split_half_sb, "explainable_variance": explainable_variance}
