@@ -1,0 +1,290 @@
+"""Ridge regression of many targets on shared features, with a penalty per target chosen by cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.metrics import get_scorer
+from neuroalign.metrics.scores import Scorer
+from neuroalign.solvers._arrays import Array, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy, zeros
+from neuroalign.solvers._grid import check_alphas, choose, edge_fractions, mean_over_folds
+from neuroalign.solvers._plan import Plan, make_plan
+from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile
+
+__all__ = ["RidgeCVResult", "default_alphas", "ridge", "ridge_cv"]
+
+_TILE = 256  # targets at a time: a tile and its predictions stay in cache
+
+
+@dataclass(frozen=True)
+class RidgeCVResult:
+    """Ridge weights with the penalties that cross-validation chose.
+
+    Arrays are of the backend of the input (numpy or torch).
+
+    Attributes
+    ----------
+    coef : Array, shape (n_features, n_targets)
+        Weights, refitted on all samples; NaN for targets for which no alpha could be chosen. Constant targets have
+        zero weights, because every alpha gives them.
+    intercept : Array, shape (n_targets,)
+        Offsets; zero with ``fit_intercept=False``.
+    alphas : Array of float64, shape (n_targets,)
+        The chosen penalties; NaN for targets without a score.
+    scores : Array of float64, shape (n_alphas, n_targets)
+        Mean score over the folds for every alpha, in the order of the grid.
+    cv_scores : Array of float64, shape (n_targets,)
+        The row of `scores` at the chosen alpha.
+    edge : ndarray of float64, shape (2,)
+        Share of scored targets whose alpha is the smallest and the largest of the grid. A large share says that the
+        grid should reach further.
+    """
+
+    coef: Array
+    intercept: Array
+    alphas: Array
+    scores: Array
+    cv_scores: Array
+    edge: NDArray[np.float64]
+
+    @property
+    def n_unscored(self) -> int:
+        """Number of targets without a score (constant, NaN or infinity)."""
+        return int(np.isnan(to_numpy(self.cv_scores)).sum())
+
+
+def ridge_cv(
+    X: ArrayLike | Array,
+    Y: ArrayLike | Array,
+    *,
+    alphas: ArrayLike,
+    folds: Iterable[tuple[ArrayLike, ArrayLike]],
+    scorer: str | Scorer = "r2",
+    fit_intercept: bool = True,
+    alpha_per_target: bool = True,
+    tile: int | None = None,
+) -> RidgeCVResult:
+    """Ridge regression with the penalty of every target chosen by cross-validation.
+
+    Minimises ``||y - X w||^2 + alpha ||w||^2`` for every target, the unit of alpha being that of scikit-learn: a
+    plain penalty on X'X of the centred data. Each fold is centred by its own training samples. A fold costs one
+    symmetric eigendecomposition, of X'X when there are at least as many training samples as features and of XX'
+    otherwise; all alphas are scored from it. Decompositions are in float64; products with float32 targets are in
+    float32 unless the largest eigenvalue is more than 1e7 times the smallest alpha.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor, shape (n_samples, n_features)
+        Features, finite.
+    Y : array-like or torch.Tensor, shape (n_samples, n_targets)
+        Targets. A target with NaN or infinity gets NaN results, and does not affect others.
+    alphas : array-like, shape (n_alphas,)
+        Grid of penalties, >= 0.
+    folds : iterable of (train, test)
+        Index arrays or masks. They may leave samples out of both sides (gaps).
+    scorer : {"r2", "r", "ev"} or callable, default "r2"
+        Scores held-out predictions and so chooses alpha; a callable takes float64 ``(y_true, y_pred)`` of shape
+        (n_test, n_tile) and returns (n_tile,).
+    fit_intercept : bool, default True
+        Fit an unpenalised offset.
+    alpha_per_target : bool, default True
+        Choose an alpha for every target; False shares the alpha of the best mean score.
+    tile : int, optional
+        Number of targets that are worked on at a time.
+
+    Returns
+    -------
+    RidgeCVResult
+        Weights, chosen penalties and scores. A fold in which a target is constant is left out of its mean score.
+
+    Raises
+    ------
+    SchemaError
+        If the shapes do not match, or X holds NaN or infinity.
+    ConfigError
+        If the grid, the folds, the scorer or the tile are not valid.
+
+    References
+    ----------
+    Dupre la Tour et al. (2022), Feature-space selection with banded ridge regression, NeuroImage 264.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((60, 3))
+    >>> Y = X @ rng.standard_normal((3, 2)) + 5
+    >>> test = np.arange(60) < 30
+    >>> result = ridge_cv(X, Y, alphas=[1e-3, 1.0, 1e3], folds=[(test, ~test), (~test, test)])
+    >>> result.coef.shape, result.alphas
+    ((3, 2), array([0.001, 0.001]))
+    """
+    x, y = _check(X, Y)
+    grid, step = check_alphas(alphas), _check_tile(tile)
+    score = _check_scorer(scorer)
+    small = dtype_name(x, y) == "float32"
+    plan = make_plan(x, grid, folds, intercept=fit_intercept, small=small, whole_rows=callable(score))
+    fit, scores = _Weights.empty(x, y), np.empty((grid.size, y.shape[1]))
+    for lo in range(0, y.shape[1], step):
+        part = load_tile(plan, y[:, lo : lo + step])
+        scores[:, lo : lo + step] = mean_over_folds(score_tile(plan, part, grid, score))
+        if alpha_per_target:
+            fit.refit(plan, part, choose(scores[:, lo : lo + step], grid, per_target=True)[0], lo)
+    best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
+    if not alpha_per_target:  # the shared alpha is known only now
+        for lo in range(0, y.shape[1], step):
+            fit.refit(plan, load_tile(plan, y[:, lo : lo + step], left_out=False), best[lo : lo + step], lo)
+    coef, intercept = fit.arrays()
+    return RidgeCVResult(
+        coef=coef,
+        intercept=intercept,
+        alphas=from_numpy(best, x),
+        scores=from_numpy(scores, x),
+        cv_scores=from_numpy(cv_scores, x),
+        edge=edge_fractions(best, grid),
+    )
+
+
+def ridge(
+    X: ArrayLike | Array, Y: ArrayLike | Array, *, alpha: ArrayLike, fit_intercept: bool = True
+) -> tuple[Array, Array]:
+    """Ridge regression with given penalties.
+
+    Minimises ``||y - X w||^2 + alpha ||w||^2`` for every target from one float64 eigendecomposition of X'X or XX',
+    whichever is smaller.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor, shape (n_samples, n_features)
+        Features, finite.
+    Y : array-like or torch.Tensor, shape (n_samples, n_targets)
+        Targets. A target with NaN or infinity gets NaN weights, and does not affect others.
+    alpha : float or array-like, shape (n_targets,)
+        Penalty for all targets or one for each, >= 0. Zero gives the least-squares solution of smallest norm.
+    fit_intercept : bool, default True
+        Fit an unpenalised offset.
+
+    Returns
+    -------
+    coef : Array, shape (n_features, n_targets)
+        Weights.
+    intercept : Array, shape (n_targets,)
+        Offsets; zero with ``fit_intercept=False``.
+
+    Raises
+    ------
+    SchemaError
+        If the shapes do not match, or X holds NaN or infinity.
+    ConfigError
+        If a penalty is negative or not finite, or there is not one for each target.
+
+    Examples
+    --------
+    >>> coef, intercept = ridge([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]], alpha=2.0)
+    >>> coef, intercept
+    (array([[1.]]), array([2.]))
+    """
+    x, y = _check(X, Y)
+    penalty = np.asarray(alpha, dtype=np.float64)
+    if penalty.shape not in ((), (y.shape[1],)) or not np.isfinite(penalty).all() or (penalty < 0).any():
+        raise ConfigError(
+            "alpha must be one penalty, or one for each target.",
+            expected=f"finite, >= 0, one or {y.shape[1]}",
+            got=alpha,
+            where="alpha",
+        )
+    penalty = np.broadcast_to(penalty, y.shape[1])
+    plan = make_plan(x, penalty, (), intercept=fit_intercept, small=dtype_name(x, y) == "float32")
+    fit = _Weights.empty(x, y)
+    for lo in range(0, y.shape[1], _TILE):
+        fit.refit(plan, load_tile(plan, y[:, lo : lo + _TILE], left_out=False), penalty[lo : lo + _TILE], lo)
+    return fit.arrays()
+
+
+def default_alphas(
+    X: ArrayLike | Array, n: int = 20, *, decades: tuple[float, float] = (-4.0, 4.0)
+) -> NDArray[np.float64]:
+    """A grid of penalties that fits the scale of the features.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor, shape (n_samples, n_features)
+        Features, finite.
+    n : int, default 20
+        Number of penalties.
+    decades : (float, float), default (-4, 4)
+        Powers of ten of the first and last penalty, relative to the mean eigenvalue of X'X of the centred features
+        over its ``min(n_samples - 1, n_features)`` directions.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        Rising penalties, evenly spaced in logarithm, in the unit of `ridge_cv`.
+
+    Raises
+    ------
+    SchemaError
+        If X is not a finite table.
+    ConfigError
+        If n is not positive or the decades do not rise.
+
+    Examples
+    --------
+    >>> default_alphas([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]], n=3, decades=(-2, 2))
+    array([2.e-02, 2.e+00, 2.e+02])
+    """
+    x = matrix(X, "X", finite=True)
+    if n < 1 or not decades[0] < decades[1]:
+        raise ConfigError("Not a grid.", expected="n >= 1 and rising decades", got=(n, decades), where="default_alphas")
+    trace = 0.0
+    for lo in range(0, x.shape[1], _TILE):
+        part = cast(x[:, lo : lo + _TILE], "float64")
+        part = part - part.mean(axis=0)
+        trace += float((part * part).sum())
+    scale = trace / max(1, min(x.shape[0] - 1, x.shape[1]))
+    return np.logspace(*decades, n) * (scale if scale > 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Room for the weights of all targets, filled tile by tile."""
+
+    coef: Array
+    intercept: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, x: Array, y: Array) -> _Weights:
+        return cls(zeros((x.shape[1], y.shape[1]), dtype_name(x, y), x), np.empty(y.shape[1]))
+
+    def refit(self, plan: Plan, part: Tile, alphas: NDArray[np.float64], lo: int) -> None:
+        coef, intercept = refit_tile(plan, part, alphas)
+        self.coef[:, lo : lo + alphas.size] = coef
+        self.intercept[lo : lo + alphas.size] = intercept
+
+    def arrays(self) -> tuple[Array, Array]:
+        return self.coef, cast(from_numpy(self.intercept, self.coef), dtype_name(self.coef))
+
+
+def _check(X: ArrayLike | Array, Y: ArrayLike | Array) -> tuple[Array, Array]:
+    x = matrix(X, "X", like=X if is_torch(X) else Y, finite=True)
+    y = matrix(Y, "Y", like=x)
+    if x.shape[0] != y.shape[0]:
+        raise SchemaError("X and Y differ in their number of samples.", expected=x.shape[0], got=y.shape[0], where="Y")
+    return x, y
+
+
+def _check_scorer(scorer: str | Scorer) -> str | Scorer:
+    get_scorer(scorer)
+    return scorer
+
+
+def _check_tile(tile: int | None) -> int:
+    if tile is None:
+        return _TILE
+    if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 1:
+        raise ConfigError("tile is a number of targets.", expected="an integer >= 1", got=tile, where="tile")
+    return int(tile)
