@@ -47,13 +47,11 @@ def _same_sites(obj: xr.Dataset, first: xr.Dataset, dim: str, missing: str, posi
             fix=f"select the common ones first, or pass missing='nan' for those that lack a {dim}",
         )
     out = obj.reindex({dim: wanted})
-    sites = {n: c for n, c in first.coords.items() if c.dims == (dim,) and n != dim}
     if lost.size:
-        out = out.assign_coords({n: c for n, c in sites.items() if n != "bad"})
-        flags = (
-            out["bad"].astype(object).fillna(True).astype(bool) if "bad" in out.coords else out[dim].isin(lost.tolist())
-        )
-        out = out.assign_coords(bad=(dim, np.asarray(flags.values)))
+        bad = obj["bad"].values.astype(bool) if "bad" in obj.coords else np.zeros(len(got), bool)
+        flags = xr.DataArray(bad, dims=dim, coords={dim: got}).reindex({dim: wanted}, fill_value=True)
+        sites = {n: c for n, c in first.coords.items() if c.dims == (dim,) and n not in (dim, "bad")}
+        out = out.assign_coords(sites).assign_coords(bad=(dim, flags.values))
     return out
 
 

@@ -97,7 +97,8 @@ def _check_finite(ds: xr.Dataset, values: xr.DataArray, nan: str) -> xr.Dataset:
         return ds
     where = np.argwhere(~good)[0]
     label = {
-        d: values[d].values[i].item() if d in values.coords else int(i) for d, i in zip(values.dims, where, strict=True)
+        d: values[d].values[i : i + 1].tolist()[0] if d in values.coords else int(i)
+        for d, i in zip(values.dims, where, strict=True)
     }
     if nan == "raise":
         raise SchemaError(
