@@ -20,7 +20,7 @@ from typing import Any
 
 from neuroalign.errors import IntegrityError
 
-__all__ = ["publish", "recover", "sweep", "write_bytes", "write_json", "write_text"]
+__all__ = ["publish", "recover", "sweep", "write_bytes", "write_file", "write_json", "write_text"]
 
 STALE_SECONDS = 24 * 3600.0
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>partial|old)$")
@@ -60,9 +60,18 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file in place, inside a folder that is not published yet.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    data : bytes
+        Its content.
+    """
     operation_hook("open", path)
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         operation_hook("write", path)
         file.write(data)
 
@@ -266,7 +275,7 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
         Its content.
     """
     with publish(path, needed=len(data)) as temporary:
-        _write_file(temporary, data)
+        write_file(temporary, data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

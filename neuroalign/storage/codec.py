@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -198,6 +199,21 @@ def damage_reported(path: Path) -> Iterator[None]:
         ) from error
 
 
+@functools.cache
+def _checked_store() -> Any:
+    """Class of a folder store in which an absent chunk is damage; zarr would read it as the fill value."""
+    from zarr.storage import LocalStore
+
+    class CheckedStore(LocalStore):
+        async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+            found = await super().get(key, *args, **kwargs)
+            if key.partition("/")[0] == "c" and (found is None or len(found) == 0):
+                raise FileNotFoundError(f"chunk {key} is missing or empty")
+            return found
+
+    return CheckedStore
+
+
 class StoredArray(BackendArray):
     """An array of a store that is read when it is indexed. It pickles as its path.
 
@@ -218,7 +234,7 @@ class StoredArray(BackendArray):
     def _open(self) -> Any:
         import zarr
 
-        return zarr.open_array(str(self.path), mode="r", zarr_format=3)
+        return zarr.open_array(_checked_store()(self.path, read_only=True), mode="r", zarr_format=3)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_array"}

@@ -62,7 +62,8 @@ def write_manifest(
         "files": {name: [(folder / name).stat().st_size, sha256_file(folder / name)] for name in _files(folder)},
     }
     content["checksum"] = _checksum(content)
-    atomic.write_text(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    # in place: the folder is usually published as a whole, and a cut manifest fails its own checksum
+    atomic.write_file(folder / MANIFEST, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return content
 
 

@@ -1,0 +1,160 @@
+"""Row 27: whatever operation on the disk is the last, the earlier result or the new one is there, never a part."""
+
+import errno
+import itertools
+import json
+import os
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr.storage
+
+from neuroalign import storage
+from neuroalign.errors import IntegrityError
+from neuroalign.storage import atomic
+
+OLD = xr.Dataset({"x": ("time", np.arange(4.0))}, coords={"time": list("abcd")})
+NEW = xr.Dataset({"x": ("time", np.arange(6.0) + 9)}, coords={"time": list("abcdef")})
+
+
+class PowerCutError(BaseException):
+    """The machine is gone: nothing after it reaches the disk."""
+
+
+class Shim:
+    """Counts the operations on the disk, and lets the k-th fail; after a power cut all later ones fail too."""
+
+    def __init__(self, fail_at: int | None, *, dead_after: bool) -> None:
+        self.fail_at, self.dead_after, self.count = fail_at, dead_after, 0
+        self.log: list[tuple[str, str]] = []
+
+    def __call__(self, operation: str, path: object) -> None:
+        position, self.count = self.count, self.count + 1
+        self.log.append((operation, str(path)))
+        if self.fail_at is None:
+            return
+        if self.dead_after and position >= self.fail_at:
+            raise PowerCutError
+        if position == self.fail_at:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.fixture
+def shim(monkeypatch):
+    def install(fail_at, *, dead_after=False):
+        hook = Shim(fail_at, dead_after=dead_after)
+        monkeypatch.setattr(atomic, "operation_hook", hook)
+
+        async def counted(self, key, value):
+            hook("write", key)
+            await zarr_set(self, key, value)
+
+        monkeypatch.setattr(zarr.storage.LocalStore, "set", counted)
+        return hook
+
+    zarr_set = zarr.storage.LocalStore.set
+    return install
+
+
+def save_store(path, new):
+    storage.save(NEW if new else OLD, path)
+
+
+def save_file(path, new):
+    storage.write_json(path, {"new": new, "values": [1, 2, 3]})
+
+
+def read_store(path):
+    got = storage.open(path, verify="full", lazy=False)
+    return next((new for new, ds in ((True, NEW), (False, OLD)) if got.identical(ds)), "wrong")
+
+
+def read_file(path):
+    return json.loads(path.read_text())["new"]
+
+
+CASES = {"file": (save_file, read_file), "store": (save_store, read_store)}
+
+
+def states(folder):
+    """Names in a folder that a person would take for a result."""
+    return sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_power_cut_at_every_operation(tmp_path, shim, case, earlier):
+    save, read = CASES[case]
+    outcomes = []
+    for k in itertools.count():
+        folder = tmp_path / f"{k}"
+        folder.mkdir()
+        target = folder / "result"
+        shim(None)
+        if earlier:
+            save(target, False)
+        hook = shim(k, dead_after=True)
+        try:
+            save(target, True)
+            finished = True
+        except PowerCutError:
+            finished = False
+        shim(None)
+        atomic.recover(target)
+        outcomes.append(read(target) if target.exists() else "absent")
+        assert states(folder) == (["result"] if target.exists() else [])
+        if k % 4 == 0:  # the next run is not disturbed by what this one left
+            save(target, True)
+            assert read(target) is True
+        if finished:
+            break
+    assert hook.count > (4 if case == "file" else 20)
+    assert outcomes[-1] is True
+    assert set(outcomes) <= {True, False if earlier else "absent"}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("earlier", [False, True])
+def test_disk_error_at_every_operation(tmp_path, shim, case, earlier):
+    save, read = CASES[case]
+    for k in itertools.count():
+        folder = tmp_path / f"{k}"
+        folder.mkdir()
+        target = folder / "result"
+        shim(None)
+        if earlier:
+            save(target, False)
+        shim(k)
+        try:
+            save(target, True)
+            finished = True
+        except IntegrityError:
+            finished = False
+        count = atomic.operation_hook.count
+        shim(None)
+        state = read(target) if target.exists() else "absent"
+        assert state in ((True, False) if earlier else (True, "absent"))
+        assert finished <= (state is True)
+        partial = [p.name for p in folder.iterdir() if p.name.endswith(".partial")]
+        assert partial == []
+        if count <= k:
+            break
+
+
+def test_everything_is_flushed_before_it_gets_its_name(tmp_path, shim):
+    hook = shim(None)
+    save_store(tmp_path / "result", True)
+    (renamed,) = [k for k, (op, path) in enumerate(hook.log) if op == "replace" and path.endswith("result")]
+    flushed = {path for op, path in hook.log[:renamed] if op == "fsync"}
+    files = [p.relative_to(tmp_path / "result").as_posix() for p in (tmp_path / "result").rglob("*") if p.is_file()]
+    assert all(any(path.endswith(".partial/" + name) for path in flushed) for name in files)
+    assert ("fsync", str(tmp_path)) in hook.log[renamed + 1 :]
+
+
+def test_manifest_is_the_last_file_written(tmp_path, shim):
+    hook = shim(None)
+    save_store(tmp_path / "result", True)
+    writes = [path for op, path in hook.log if op == "write"]
+    assert "manifest.json" in writes[-1]
+    assert not any("manifest.json" in path for path in writes[:-1])
