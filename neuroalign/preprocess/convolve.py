@@ -1,0 +1,77 @@
+"""Features over time -> the haemodynamic response that they predict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import signal
+
+from neuroalign.align import segment_slices
+from neuroalign.preprocess._segments import sampling_rate, segment_labels
+from neuroalign.preprocess.hrf import hrf_kernel
+from neuroalign.protocol import LabelledTransformer, Samples
+
+__all__ = ["HRFConvolver"]
+
+
+class HRFConvolver(LabelledTransformer):
+    """Convolve features with a haemodynamic response function, each run on its own.
+
+    Parameters
+    ----------
+    model : {'spm', 'glover'} or callable
+        The response; a callable takes seconds and gives the response in any scale.
+    sfreq : float, optional
+        Sampling rate in Hz (1 / TR), needed where the data have no time coordinate.
+    length : float
+        Seconds of the response.
+
+    Attributes
+    ----------
+    kernel_ : ndarray, shape (n_taps,)
+        The filter at the sampling rate of the data given to `fit`; its sum is 1.
+
+    Notes
+    -----
+    A feature holds its value from its sample to the next one. Features are 0 before the run starts.
+
+    References
+    ----------
+    .. [1] Friston, K. J., et al. (1998). Event-related fMRI: characterizing differential responses. NeuroImage 7.
+    .. [2] Glover, G. H. (1999). Deconvolution of impulse response in event-related BOLD fMRI. NeuroImage 9.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> HRFConvolver(sfreq=0.5).fit_transform(np.eye(5)[:, :1]).round(2).ravel()
+    array([0.  , 0.02, 0.24, 0.41, 0.3 ])
+    """
+
+    def __init__(
+        self,
+        model: str | Callable[[NDArray[np.float64]], ArrayLike] = "spm",
+        *,
+        sfreq: float | None = None,
+        length: float = 32.0,
+    ) -> None:
+        self.model = model
+        self.sfreq = sfreq
+        self.length = length
+
+    def _fit(self, X: NDArray[Any], samples: Samples) -> None:
+        segment_labels(samples)
+        self.kernel_ = self._kernel(samples)
+
+    def _transform(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
+        kernel = self._kernel(samples)[:, None]
+        out = np.empty_like(X)
+        for piece in segment_slices(segment_labels(samples), len(X)):
+            part = X[piece]
+            out[piece] = signal.oaconvolve(part.astype(np.float64), kernel, axes=0)[: len(part)]
+        return out
+
+    def _kernel(self, samples: Samples) -> NDArray[np.float64]:
+        return hrf_kernel(self.model, sampling_rate(samples, self.sfreq, "A convolution"), self.length)

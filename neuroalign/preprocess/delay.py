@@ -1,0 +1,87 @@
+"""Delayed copies of features, for responses that come later than their causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroalign.align import lagged
+from neuroalign.errors import ConfigError
+from neuroalign.preprocess._segments import sampling_rate, segment_labels
+from neuroalign.protocol import LabelledTransformer, Labels, Samples
+
+__all__ = ["Delayer"]
+
+
+class Delayer(LabelledTransformer):
+    """Put delayed copies of features side by side (a finite impulse response design).
+
+    Row t holds the features at t minus each delay. Where that lies before the start of the run (or behind a gap of
+    the clock) there are zeros, so standardize features first.
+
+    Parameters
+    ----------
+    delays : sequence of int or float
+        Delays; positive ones look into the past of the features.
+    units : {'samples', 's'}
+        Unit of the delays. Seconds must be whole samples within 0.05 samples.
+    sfreq : float, optional
+        Sampling rate in Hz, needed for seconds where the data have no time coordinate.
+
+    Attributes
+    ----------
+    lags_ : ndarray of int, shape (n_delays,)
+        Delays in samples.
+
+    Notes
+    -----
+    A plain array gives columns in the order of the delays, all features at the first delay first. A DataArray with
+    dims (time, unit) gives dims (time, lag, unit), where ``lag`` holds the delays as given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Delayer(delays=(0, 1)).fit_transform(np.array([[1.0], [2.0], [3.0]]))
+    array([[1., 0.],
+           [2., 1.],
+           [3., 2.]])
+    """
+
+    def __init__(
+        self, delays: Sequence[float] = (1, 2, 3, 4), *, units: str = "samples", sfreq: float | None = None
+    ) -> None:
+        self.delays = delays
+        self.units = units
+        self.sfreq = sfreq
+
+    def _fit(self, X: NDArray[Any], samples: Samples) -> None:
+        segment_labels(samples)
+        self.lags_ = self._lags(samples)
+
+    def _transform(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
+        return lagged(X, self._lags(samples).tolist(), segment_labels(samples))
+
+    def _out_labels(self, labels: Labels, n: int) -> Labels:
+        coords = {"lag": (("lag",), np.asarray(self.delays))} | labels.coords
+        return Labels(("lag", *labels.dims), (len(self.delays), *labels.shape), coords, labels.name, labels.attrs)
+
+    def _lags(self, samples: Samples) -> NDArray[np.int64]:
+        """Delays in samples of these data, whose rate may differ from that of the data given to `fit`."""
+        if self.units not in ("samples", "s"):
+            raise ConfigError("Unknown unit of delays.", expected="samples or s", got=self.units)
+        delays = np.atleast_1d(np.asarray(self.delays, dtype=np.float64))
+        if delays.ndim != 1 or not delays.size or not np.isfinite(delays).all():
+            raise ConfigError("No delays.", expected="one or more numbers", got=self.delays)
+        exact = delays * sampling_rate(samples, self.sfreq, "A delay in seconds") if self.units == "s" else delays
+        lags = np.rint(exact).astype(np.int64)
+        if (np.abs(exact - lags) > 0.05).any() or len(set(lags.tolist())) != lags.size:
+            raise ConfigError(
+                "Delays must be different whole numbers of samples.",
+                expected="whole numbers" if self.units == "samples" else "multiples of 1 / sfreq",
+                got=f"{delays.tolist()} {self.units}, {exact.round(3).tolist()} samples",
+                fix="pass delays in samples, or in seconds with units='s'",
+            )
+        return lags
