@@ -193,6 +193,13 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         """
         if self.method not in METHODS:
             raise ConfigError("Unknown method.", expected=" or ".join(METHODS), got=self.method)
+        if not isinstance(X, xr.Dataset | xr.DataTree):
+            raise SchemaError(
+                "Single-trial responses need a run with its events.",
+                expected="a Dataset (or a DataTree of runs) with bold and events",
+                got=type(X).__name__,
+                fix="pass the Dataset itself, not its variable bold",
+            )
         if isinstance(X, xr.DataTree):
             runs = [node.to_dataset() for node in X.leaves if "bold" in node.data_vars]
         else:
@@ -239,11 +246,6 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         if not 0 < self.high_pass < sfreq / 2:
             raise ConfigError("Not a high-pass edge.", expected=f"0 to {sfreq / 2:g} Hz or None", got=self.high_pass)
         return np.column_stack([cosine_drift(n, sfreq, self.high_pass), constant])
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.no_validation = True
-        return tags
 
 
 def _plain(column: pd.Series) -> NDArray[Any]:
