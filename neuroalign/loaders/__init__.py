@@ -1,0 +1,20 @@
+"""Files in, labelled Datasets out."""
+
+from neuroalign.loaders.bids import read_bids
+from neuroalign.loaders.eeg import read_eeg
+from neuroalign.loaders.events import read_events, read_tsv
+from neuroalign.loaders.fmri import read_fmri
+from neuroalign.loaders.ieeg import read_ieeg
+from neuroalign.loaders.meg import read_meg
+from neuroalign.loaders.stimuli import read_stimuli
+
+__all__ = [
+    "read_bids",
+    "read_eeg",
+    "read_events",
+    "read_fmri",
+    "read_ieeg",
+    "read_meg",
+    "read_stimuli",
+    "read_tsv",
+]

@@ -1,0 +1,276 @@
+"""From a sensor file to a Dataset: find the format, check the bytes, open with MNE, label, validate."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neuroalign import schema
+from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
+from neuroalign.loaders import _integrity, _lazy, _mne
+from neuroalign.loaders._brainvision import check_brainvision
+from neuroalign.loaders._edf import check_edf, mixed_rates
+from neuroalign.loaders._labels import Labels, Request, channel_types, label, select
+
+__all__ = ["SUFFIXES", "find_format", "read_sensors"]
+
+#: Suffix -> format. A suffix that belongs to a set of files leads to its header.
+SUFFIXES = {
+    ".vhdr": "brainvision",
+    ".edf": "edf",
+    ".bdf": "bdf",
+    ".fif": "fif",
+    ".fif.gz": "fif",
+    ".set": "eeglab",
+    ".ds": "ctf",
+    ".sqd": "kit",
+    ".con": "kit",
+}
+_HEADERS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".fdt": ".set", ".meg4": ".ds", ".res4": ".ds"}
+
+
+def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
+    """Read one sensor file; see `neuroalign.loaders.read_eeg`."""
+    if request.events not in ("auto", "annotations", "stim", "none"):
+        raise ConfigError("Unknown source of events.", expected="auto, annotations, stim or none", got=request.events)
+    path, kind = find_format(path)
+    declared = _check(path, kind, request.allow_truncated)
+    reader = _reader(path, kind, declared, request)
+    recording, notes, source = _open(path, reader, declared, request)
+    reader = source.reader
+    first = recording[0] if isinstance(recording, list) else recording
+    types = channel_types(path, first, declared, reader, request, notes)
+    keep = select(first.ch_names, types, request)
+    labels = label(path, first, types, keep, declared, reader, request)
+    values = _array(recording, source, keep, labels)
+    ds = _build(recording, values, labels, request)
+    ds = ds.assign_attrs(format=reader)
+    for note in notes:
+        ds = schema.log(ds, f"MNE on {path.name}: {note}")
+    if declared.problem is not None:
+        ds = _note_truncation(ds, path, declared.problem)
+    if request.lazy is False:
+        ds = ds.load()
+    ds = schema.validate(ds, request.modality, nan="keep" if labels.gaps else "raise")
+    params = {"channels": request.channels, "units": request.units, "lazy": request.lazy}
+    given = {k: v for k, v in {**params, **request.mne_options}.items() if v is not None and v is not True}
+    return schema.stamp(ds, f"read_{request.modality}", sources=[f for f, *_ in source.files], **given)
+
+
+def find_format(path: str | Path) -> tuple[Path, str]:
+    """Tell the format of a sensor file from its name, and the file to open.
+
+    Parameters
+    ----------
+    path : path-like
+        A header, data or marker file, or a ``.ds`` folder.
+
+    Returns
+    -------
+    path : Path
+        The file to open.
+    format : str
+        A value of `SUFFIXES`.
+
+    Raises
+    ------
+    ConfigError
+        If no format has this suffix.
+    IntegrityError
+        If there is no such file.
+    """
+    path = Path(path).expanduser()
+    name = path.name.lower()
+    suffix = ".fif.gz" if name.endswith(".fif.gz") else path.suffix.lower()
+    if suffix in _HEADERS:
+        header = path.parent if _HEADERS[suffix] == ".ds" else path.with_suffix(_HEADERS[suffix])
+        if header.exists():
+            path, suffix = header, _HEADERS[suffix]
+    if not path.exists():
+        raise IntegrityError("There is no such file.", got=str(path), where=path.parent)
+    if suffix not in SUFFIXES:
+        raise ConfigError(
+            "Not a sensor format that is known here.",
+            expected=", ".join(SUFFIXES),
+            got=path.name,
+            fix="convert it with mne: mne.io.read_raw(path).save('recording_raw.fif')",
+        )
+    if path.is_dir() != (suffix == ".ds"):
+        raise IntegrityError(
+            "Wrong kind of path.", expected="a folder" if suffix == ".ds" else "a file", got=str(path), where=path
+        )
+    return path, SUFFIXES[suffix]
+
+
+def _check(path: Path, kind: str, allow_truncated: bool) -> _integrity.Declared:
+    with _mne.read_errors(path):
+        if kind in ("edf", "bdf"):
+            return check_edf(path, allow_truncated=allow_truncated)
+        if kind == "brainvision":
+            return check_brainvision(path, allow_truncated=allow_truncated)
+        if kind == "fif":
+            return _integrity.scan_fif(path, allow_truncated=allow_truncated)
+        if kind == "ctf":
+            return _integrity.Declared(sorted(p for p in path.rglob("*") if p.is_file()))
+        if kind == "eeglab":
+            _integrity.check_mat(path)
+        return _integrity.Declared([path])
+
+
+def _reader(path: Path, kind: str, declared: _integrity.Declared, request: Request) -> str:
+    if kind != "fif":
+        return kind
+    if _integrity.FIF_MAXSHIELD in declared.blocks and not request.mne_options.get("allow_maxshield"):
+        raise SchemaError(
+            "The file holds raw MaxShield data, which must not be analysed as it is.",
+            expected="data after signal-space separation (SSS)",
+            got="internal active shielding, without SSS",
+            where=path,
+            fix="run MaxFilter, or mne.io.read_raw_fif(path, allow_maxshield=True) and then "
+            "mne.preprocessing.maxwell_filter, save the result and open that",
+        )
+    for blocks, reader in (
+        (_integrity.FIF_EPOCHS, "fif-epochs"),
+        (_integrity.FIF_RAW | {_integrity.FIF_MAXSHIELD}, "fif"),
+        (_integrity.FIF_AVERAGE, "fif-average"),
+    ):
+        if blocks & declared.blocks:
+            return reader
+    raise SchemaError(
+        "The FIF file holds no recording.", expected="raw data, epochs or averages", got="other content", where=path
+    )
+
+
+def _open(
+    path: Path, reader: str, declared: _integrity.Declared, request: Request
+) -> tuple[Any, list[str], _lazy.Source]:
+    options = dict(request.mne_options)
+    _check_options(path, reader, options)
+    if reader in ("edf", "bdf") and mixed_rates(path):
+        # MNE resamples slower signals; it does so window by window (with other values) unless all is read at once.
+        options["preload"] = True
+    try:
+        frozen = json.dumps(options, sort_keys=True)
+    except TypeError:
+        raise ConfigError("An option of MNE cannot be kept.", expected="numbers, text and lists", got=options) from None
+    try:
+        recording, notes = _mne.open_quietly(str(path), reader, json.loads(frozen))
+    except IntegrityError as error:
+        if reader != "eeglab" or "trials" not in str(error.__cause__):
+            raise
+        reader = "eeglab-epochs"  # only MNE can tell, by refusing to read it as continuous
+        recording, notes = _mne.open_quietly(str(path), reader, json.loads(frozen))
+    first = recording[0] if isinstance(recording, list) else recording
+    files = [*declared.files, *_data_files(recording)]
+    source = _lazy.Source(str(path.absolute()), reader, frozen, _lazy.fingerprint(Path(f).absolute() for f in files))
+    _check_size(path, first, reader, source, declared)
+    _lazy.remember(source, recording)
+    return recording, notes, source
+
+
+def _check_options(path: Path, reader: str, options: Mapping[str, Any]) -> None:
+    mne = require("mne", "eeg")
+    readers = [name for name in _mne.READERS if name.split("-")[0] == reader.split("-")[0]]
+    known = {
+        p for name in (reader, *readers) for p in inspect.signature(attrgetter(_mne.READERS[name])(mne)).parameters
+    }
+    known -= {"preload", "verbose", "units", "fname", "input_fname", "vhdr_fname", "directory"}
+    if unknown := sorted(set(options) - known):
+        raise ConfigError("Unknown option.", expected=", ".join(sorted(known)), got=unknown, where=path)
+
+
+def _data_files(recording: Any) -> list[Path]:
+    names = getattr(recording, "filenames", None) or [getattr(recording, "filename", None)]
+    found = [Path(name) for name in names if name is not None and Path(name).is_file()]
+    return found + [twin for file in found if file.suffix == ".set" and (twin := file.with_suffix(".fdt")).is_file()]
+
+
+def _check_size(path: Path, first: Any, reader: str, source: _lazy.Source, declared: _integrity.Declared) -> None:
+    """Refuse impossible shapes before anything is allocated, and files without their end."""
+    n_channels, n_times, sfreq = len(first.ch_names), len(first.times), first.info["sfreq"]
+    total = sum(size for _, size, _ in source.files)
+    if n_channels < 1 or n_times < 1 or not (np.isfinite(sfreq) and sfreq > 0):
+        raise _integrity.damaged(path, "no samples", "channels, samples and a rate", (n_channels, n_times, sfreq))
+    if n_channels * n_times > 2048 * total:
+        raise _integrity.damaged(path, "size", f"what {total} bytes can hold", f"{n_channels} x {n_times} values")
+    for file in _data_files(first)[1:] if reader == "fif" else []:
+        _integrity.scan_fif(file)
+    if reader == "eeglab":
+        for file in (Path(f) for f, *_ in source.files if f.endswith((".fdt", ".dat"))):
+            if file.stat().st_size != 4 * n_channels * n_times:  # continuous: float32
+                raise _integrity.cut(file, 4 * n_channels * n_times, file.stat().st_size)
+    if reader == "ctf":
+        _integrity.check_ctf(path, n_channels, n_times)
+    if hasattr(first, "annotations") and hasattr(first, "first_samp"):
+        with _mne.read_errors(path):
+            first[:, n_times - 1]
+
+
+def _array(recording: Any, source: _lazy.Source, keep: list[int], labels: Labels) -> Any:
+    first = recording[0] if isinstance(recording, list) else recording
+    shape: tuple[int, ...] = (len(keep), len(first.times))
+    if not hasattr(recording, "first_samp") or isinstance(recording, list):
+        shape = (len(recording), *shape)
+    same = keep == list(range(len(first.ch_names)))
+    scale: float | tuple[float, ...] = tuple(labels.scale)
+    if len(set(labels.scale)) == 1:
+        scale = labels.scale[0]
+    return _lazy.wrap(
+        _lazy.SensorArray(source, shape, picks=None if same else tuple(keep), scale=scale, gaps=labels.gaps)
+    )
+
+
+def _build(recording: Any, values: Any, labels: Labels, request: Request) -> xr.Dataset:
+    info = labels.info
+    first = recording[0] if isinstance(recording, list) else recording
+    xyz, frames = _mne.channel_positions(info)
+    coords: dict[str, Any] = {"bad": np.array([name in info["bads"] for name in labels.names], dtype=bool)}
+    frame = _mne.frame_of(frames)
+    if frame == "mixed":
+        coords["frame"] = frames
+    if any(int(p["kind"]) == 10 and p["active"] for p in info["projs"]):  # an average reference that was applied
+        coords["reference"] = ["average" if kind == "eeg" else "" for kind in labels.types]
+    attrs: dict[str, Any] = {"coord_frame": frame, "mne_info": _mne.info_json(info, keep_phi=request.keep_phi)}
+    attrs |= {k: float(info[k]) for k in ("line_freq", "highpass", "lowpass") if info[k] is not None}
+    common: dict[str, Any] = {
+        "modality": request.modality,
+        "sfreq": float(info["sfreq"]),
+        "channel": labels.names,
+        "units": labels.units[0] if len(set(labels.units)) == 1 else labels.units,
+        "channel_type": labels.types,
+        "positions": xyz,
+        "coords": coords,
+    }
+    if hasattr(first, "annotations") and hasattr(first, "first_samp"):
+        with _mne.read_errors("the events"):
+            events = _mne.recording_events(first, request.events)
+        ds = schema.sensors(values, first_sample=int(first.first_samp), events=events, attrs=attrs, **common)
+        return _mark_gaps(ds, labels)
+    if first.baseline is not None:
+        attrs["baseline"] = [float(b) if b is not None else float("nan") for b in first.baseline]
+    if not isinstance(recording, list):
+        attrs["drop_log"] = [",".join(reasons) for reasons in recording.drop_log]
+    start = round(float(first.times[0]) * common["sfreq"])
+    return schema.epochs(values, first_sample=start, trials=_mne.trial_table(recording), attrs=attrs, **common)
+
+
+def _mark_gaps(ds: xr.Dataset, labels: Labels) -> xr.Dataset:
+    if not labels.gaps:
+        return ds
+    valid = np.ones(ds.sizes["time"], dtype=bool)
+    for start, stop in labels.gaps:
+        valid[start:stop] = False
+    return ds.assign_coords(valid=("time", valid))
+
+
+def _note_truncation(ds: xr.Dataset, path: Path, problem: IntegrityError) -> xr.Dataset:
+    message = re.sub(r"\s+", " ", f"{path.name}: {problem.problem} Expected {problem.expected}, got {problem.got}.")
+    return schema.log(ds.assign_attrs(truncated=1), f"{message} Read {ds.sizes['time']} samples.")

@@ -1,0 +1,96 @@
+"""EEG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from neuroalign.loaders._labels import Request
+from neuroalign.loaders._sensors import read_sensors
+
+__all__ = ["read_eeg"]
+
+
+def read_eeg(
+    path: str | Path,
+    *,
+    channels: str | Sequence[str] | None = None,
+    units: str | Mapping[str, str] | None = None,
+    lazy: bool = True,
+    keep_phi: bool = False,
+    allow_truncated: bool = False,
+    events: str = "auto",
+    **mne_options: Any,
+) -> xr.Dataset:
+    """Read an EEG file: BrainVision, EDF, BDF, FIF or EEGLAB; continuous, epochs or averages.
+
+    The bytes are parsed by MNE-Python. Sizes and header fields are checked first.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.vhdr``, ``.edf``, ``.bdf``, ``.fif``, ``.fif.gz`` or ``.set``. A ``.eeg``, ``.vmrk`` or ``.fdt`` file leads
+        to its header.
+    channels : str or sequence of str, optional
+        Names of channels, or types (``"eeg"``, ``"eog"``, ...), in the order wanted. By default all channels of the
+        file except MEG channels.
+    units : str or dict, optional
+        What the numbers in the file are, where the file does not say or is wrong, for example ``"uV"``, for all
+        channels or by channel name.
+    lazy : bool
+        Read values when they are needed; otherwise now. The values are the same.
+    keep_phi : bool
+        Keep names, dates and free text of the header in ``attrs["mne_info"]``.
+    allow_truncated : bool
+        Read what is there of a file that is cut, with a warning, instead of refusing it.
+    events : {'auto', 'annotations', 'stim'}
+        Take events from annotations, from trigger channels (which are read whole for it), or from annotations where
+        there are any and else from trigger channels.
+    **mne_options
+        Options of MNE's reader, for example ``eog=["VEOG"]`` or ``exclude=["DC01"]``.
+
+    Returns
+    -------
+    Dataset
+        Variable ``eeg`` with dims (channel, time), float32 in V; for epochs and averages (trial, channel, time).
+        Channel coordinates ``channel_type``, ``x y z`` (m, NaN where unknown), ``bad``; events along ``event`` with
+        ``onset`` in s after the first sample; attrs ``sfreq``, ``first_sample``, ``coord_frame``, ``mne_info``.
+
+    Raises
+    ------
+    IntegrityError
+        If the file is missing, cut or damaged, or changed between opening and reading.
+    SchemaError
+        If a unit is unknown, names repeat, or there is no EEG in the file.
+    ConfigError
+        If the format or an option is unknown.
+
+    Warns
+    -----
+    NeuroalignWarning
+        If values are implausible for their unit, or MNE reports something about the file.
+
+    Examples
+    --------
+    >>> from neuroalign.loaders import read_eeg
+    >>> read_eeg("nothing.edf")
+    Traceback (most recent call last):
+      ...
+    neuroalign.errors.IntegrityError: There is no such file.
+      got:      nothing.edf
+      where:    .
+    """
+    request = Request(
+        modality="eeg",
+        channels=channels,
+        units=units,
+        lazy=lazy,
+        keep_phi=keep_phi,
+        allow_truncated=allow_truncated,
+        events=events,
+        mne_options=mne_options,
+    )
+    return read_sensors(path, request)
