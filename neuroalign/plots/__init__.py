@@ -1,0 +1,38 @@
+"""Pictures of recordings, scores and models: labelled values in, matplotlib Axes out.
+
+Every function takes a DataArray (or the Dataset of an evaluation), draws on the axes passed as ``ax=`` or on a new
+figure, and returns the axes. Nothing here changes matplotlib's state or backend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from neuroalign.plots._auto import auto
+from neuroalign.plots.bars import bars
+from neuroalign.plots.rdms import rdm, rdm_grid
+from neuroalign.plots.rsa import rsa_bars
+from neuroalign.plots.scores import alphas, distribution, layer_profile, score_vs_ceiling
+from neuroalign.plots.sensors import topomap
+from neuroalign.plots.timecourses import response_function, timecourse
+from neuroalign.plots.volumes import brain
+
+#: The pictures by name.
+PLOTS: dict[str, Callable[..., Any]] = {
+    "alphas": alphas,
+    "auto": auto,
+    "bars": bars,
+    "brain": brain,
+    "distribution": distribution,
+    "layer_profile": layer_profile,
+    "rdm": rdm,
+    "rdm_grid": rdm_grid,
+    "rsa_bars": rsa_bars,
+    "response_function": response_function,
+    "score_vs_ceiling": score_vs_ceiling,
+    "timecourse": timecourse,
+    "topomap": topomap,
+}
+
+__all__ = ["PLOTS", *PLOTS]  # noqa: PLE0604

@@ -1,0 +1,261 @@
+"""Maps on the brain: voxels and regions as volumes, iEEG contacts as markers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from neuroalign import schema
+from neuroalign.errors import SchemaError, require
+from neuroalign.plots._axes import INK, MUTED, SMALL, colour_bar, new_axes
+from neuroalign.plots._data import Labelled, Scale, as_array, matched, readable, require_dims, scale
+from neuroalign.plots.sensors import positions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Spaces whose brains have the shape of the glass brain's outline.
+STANDARD = ("mni", "talairach", "tlrc", "fsaverage")
+SLICES = 5
+
+
+def brain(
+    values: Labelled,
+    *,
+    atlas: Any = None,
+    significant: xr.DataArray | None = None,
+    view: str = "auto",
+    background: Any = None,
+    vlim: tuple[float, float] | None = None,
+    cmap: str | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw values on the brain.
+
+    Voxels in a mask are put back into their volume; regions are painted on their atlas; iEEG contacts, and regions
+    known only by their coordinates, become markers. In a standard space (MNI and its kin) the brain is a glass
+    brain; in any other space it is a row of axial slices through the data.
+
+    Parameters
+    ----------
+    values : DataArray or Dataset
+        Values of dims (voxel,) with the coordinates ``i j k`` and the attributes ``affine`` and ``volume_shape``;
+        (roi,) with an atlas or with ``x y z`` in mm; (channel,) with ``x y z`` in m; or (k, j, i) with ``affine``.
+        Of a Dataset, the variable ``score`` is drawn.
+    atlas : NIfTI image or path, optional
+        Labelled volume for regions; by default the attribute ``atlas``. Its labels are matched by the coordinate
+        ``label`` along ``roi``, or else by rising order.
+    significant : DataArray of bool, optional
+        Only these voxels and regions are painted; markers of all other sites are small.
+    view : {"auto", "glass", "slices"}, default "auto"
+        Glass brain or axial slices.
+    background : NIfTI image or path, optional
+        Anatomy behind the slices; by default the volume's mask in grey.
+    vlim : tuple of float, optional
+        Limits of the colours, in the units shown.
+    cmap : str, optional
+        Colour map; by default RdBu_r about zero for values of both signs, else viridis.
+    ax : matplotlib Axes, optional
+        Where to draw; by default a new figure.
+
+    Returns
+    -------
+    matplotlib Axes
+        The axes drawn on; nilearn's panels lie within them.
+
+    Raises
+    ------
+    SchemaError
+        If what places the values in the brain is missing.
+    """
+    plotting = require("nilearn.plotting", "fmri")
+    if view not in ("auto", "glass", "slices"):
+        raise SchemaError("Unknown view of the brain.", expected="'auto', 'glass' or 'slices'", got=repr(view))
+    array = as_array(values)
+    require_dims(array, tuple(map(str, array.dims[:1])) if "k" not in array.dims else ("k", "j", "i"))
+    mask = matched(significant, array) if significant is not None else None
+    shown = readable(array)
+    shades = scale(array.values.astype(float) * shown.factor, vlim=vlim, cmap=cmap)
+    if "channel" in array.dims or ("roi" in array.dims and atlas is None and "atlas" not in array.attrs):
+        ax = new_axes(ax, (7.4, 2.9))
+        panel = _markers(plotting, ax, array, mask, shades)
+    else:
+        glass = _is_standard(array, "space") if view == "auto" else view == "glass"
+        image, inside = to_image(array * shown.factor, atlas=atlas, significant=mask)
+        ax = new_axes(ax, (7.4, 2.9))
+        draw = _glass if glass else _slices
+        panel = draw(plotting, ax, image, inside if background is None else background, shades)
+    _follow(panel, ax)
+    colour_bar(ax, shades, shown.label, shrink=0.85)
+    return ax
+
+
+def _is_standard(array: xr.DataArray, attribute: str) -> bool:
+    return str(array.attrs.get(attribute, "")).lower().startswith(STANDARD)
+
+
+def to_image(array: xr.DataArray, *, atlas: Any = None, significant: xr.DataArray | None = None) -> tuple[Any, Any]:
+    """Put values back into a volume.
+
+    Parameters
+    ----------
+    array : DataArray
+        Values of dims (voxel,), (roi,) or (k, j, i).
+    atlas : NIfTI image or path, optional
+        Labelled volume for regions.
+    significant : DataArray of bool, optional
+        Sites that are false are left at zero.
+
+    Returns
+    -------
+    image, mask : nibabel.Nifti1Image
+        The values (zero elsewhere, float32), and 1 at every site that has a value.
+    """
+    nibabel = require("nibabel", "fmri")
+    data = array.values.astype(np.float32)
+    known = np.isfinite(data)
+    data = np.where(known if significant is None else known & significant.values.astype(bool), data, 0)
+    if "voxel" in array.dims:
+        volume, inside, matrix = _from_voxels(array, data, known)
+    elif "roi" in array.dims:
+        volume, inside, matrix = _from_regions(array, data, known, atlas)
+    else:
+        require_dims(array, ("k", "j", "i"), needed=("k", "j", "i"))
+        order = [array.dims.index(dim) for dim in ("i", "j", "k")]
+        volume, inside, matrix = data.transpose(order), known.transpose(order), schema.affine(array)
+    return (
+        nibabel.Nifti1Image(volume.astype(np.float32), matrix),
+        nibabel.Nifti1Image(inside.astype(np.uint8), matrix),
+    )
+
+
+Volume = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
+
+
+def _from_voxels(array: xr.DataArray, data: NDArray[np.float32], known: NDArray[np.bool_]) -> Volume:
+    missing = [name for name in "ijk" if name not in array.coords]
+    shape = tuple(int(n) for n in array.attrs.get("volume_shape", ()))
+    if missing or len(shape) != 3:
+        raise SchemaError(
+            "These voxels cannot be put back into a volume.",
+            expected="voxel coordinates i, j, k and the attributes volume_shape and affine",
+            got=f"missing coordinates {missing}" if missing else f"volume_shape {shape}",
+            fix="keep the coordinates and attrs of the recording, or draw plots.bars",
+        )
+    where = tuple(array[name].values.astype(int) for name in "ijk")
+    volume, inside = np.zeros(shape, np.float32), np.zeros(shape, bool)
+    volume[where], inside[where] = data, known
+    return volume, inside, schema.affine(array)
+
+
+def _from_regions(array: xr.DataArray, data: NDArray[np.float32], known: NDArray[np.bool_], atlas: Any) -> Volume:
+    image_tools = require("nilearn.image", "fmri")
+    image = image_tools.load_img(atlas if atlas is not None else array.attrs["atlas"])
+    regions = np.rint(np.asarray(image.dataobj, dtype=float)).astype(int).squeeze()
+    found = np.unique(regions[regions != 0])
+    codes = array["label"].values.astype(int) if "label" in array.coords else found
+    if len(codes) != len(data) or not np.isin(codes, found).all():
+        raise SchemaError(
+            "The regions do not match the atlas.",
+            expected=f"{len(found)} labels, from {found[:3].tolist()} ... to {found[-1:].tolist()}",
+            got=f"{len(data)} regions",
+            fix="give the atlas' label of each region: values.assign_coords(label=('roi', [...]))",
+        )
+    place = np.full(max(found.max(), codes.max()) + 1, len(data))
+    place[codes] = np.arange(len(data))
+    # One entry more than regions: voxels outside all of them.
+    index = place[np.where(regions > 0, regions, 0)]
+    index[regions <= 0] = len(data)
+    return np.append(data, 0)[index], np.append(known, False)[index], np.asarray(image.affine)
+
+
+def _glass(plotting: Any, ax: Axes, image: Any, _: Any, shades: Scale) -> Any:
+    return plotting.plot_glass_brain(
+        image,
+        figure=ax.figure,
+        axes=ax,
+        cmap=shades.cmap,
+        vmin=shades.low,
+        vmax=shades.high,
+        # Zero stands for "no voxel" here and must stay clear, whatever colour the map has for it.
+        threshold=1e-9 * max(abs(shades.low), abs(shades.high)),
+        plot_abs=False,
+        symmetric_cbar=shades.signed,
+        colorbar=False,
+    )
+
+
+def _slices(plotting: Any, ax: Axes, image: Any, background: Any, shades: Scale) -> Any:
+    panel = plotting.plot_stat_map(
+        image,
+        bg_img=background,
+        figure=ax.figure,
+        axes=ax,
+        display_mode="z",
+        cut_coords=_cuts(image),
+        cmap=shades.cmap,
+        vmin=shades.low,
+        vmax=shades.high,
+        black_bg=False,
+        resampling_interpolation="nearest",
+        threshold=1e-9 * max(abs(shades.low), abs(shades.high)),
+        symmetric_cbar=shades.signed,
+        colorbar=False,
+        annotate=False,
+    )
+    panel.annotate(size=int(SMALL))
+    return panel
+
+
+def _cuts(image: Any) -> list[float]:
+    """Choose the heights (mm) of at most five slices, so that each stands for as many voxels with values."""
+    filled = np.argwhere(np.asarray(image.dataobj) != 0)
+    if len(filled) == 0:
+        filled = np.array([[size // 2 for size in image.shape]])
+    heights = np.sort((filled @ image.affine[:3, :3].T + image.affine[:3, 3])[:, 2].round(3))
+    middles = (np.arange(SLICES) + 0.5) / SLICES
+    return [float(height) for height in np.unique(heights[(middles * len(heights)).astype(int)])]
+
+
+def _markers(plotting: Any, ax: Axes, array: xr.DataArray, mask: xr.DataArray | None, shades: Scale) -> Any:
+    dim = str(array.dims[0])
+    points = positions(array, dim) * (1000.0 if dim == "channel" else 1.0)
+    data = array.values.astype(float) * readable(array).factor
+    keep = np.isfinite(points).all(axis=1) & np.isfinite(data)
+    if not keep.any():
+        raise SchemaError("No site has both a position and a value.", fix="draw plots.bars instead")
+    solid = np.ones(keep.sum(), bool) if mask is None else mask.values.astype(bool)[keep]
+    size = float(np.clip(2000 / keep.sum(), 18, 60))
+    panel = plotting.plot_markers(
+        data[keep],
+        points[keep],
+        node_size=np.where(solid, size, 0.3 * size),
+        node_cmap=shades.cmap,
+        node_vmin=shades.low,
+        node_vmax=shades.high,
+        alpha=0.9,
+        figure=ax.figure,
+        axes=ax,
+        node_kwargs={"edgecolors": [INK if full else MUTED for full in solid], "linewidths": 0.5},
+        colorbar=False,
+    )
+    if dim == "channel" and not _is_standard(array, "coord_frame"):
+        frame = array.attrs.get("coord_frame", "unknown")
+        ax.set_title(f"coordinate frame: {frame} (the outline is an MNI brain)", fontsize=SMALL)
+    return panel
+
+
+def _follow(panel: Any, ax: Axes) -> None:
+    """Keep nilearn's panels inside the axes when a layout moves these; nilearn places panels only once."""
+    for cut in panel.axes.values():
+        place = cut.ax.get_axes_locator()
+
+        def locate(axes: Axes, renderer: Any, place: Any = place) -> Any:
+            box = ax.get_position()
+            panel.rect = (box.x0, box.y0, box.x1, box.y1)
+            return place(axes, renderer)
+
+        cut.ax.set_axes_locator(locate)
