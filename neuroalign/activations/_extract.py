@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign import schema
-from neuroalign.activations._hooks import evaluating, first_tensor, listening, resolve_device
+from neuroalign.activations._hooks import evaluating, first_tensor, listening
 from neuroalign.activations._layers import LayerSpec, select_layers, split_call
 from neuroalign.activations._pool import PoolFunction, get_pool, pool_name
 from neuroalign.activations._stimuli import Preprocess, StimulusBatches
@@ -114,7 +114,7 @@ class ActivationExtractor:
             When a layer does not keep the stimuli on its first axis, or gives NaN or infinite values.
         """
         source = StimulusBatches(stimuli, self.preprocess)
-        with evaluating(self.model, resolve_device(self.device)) as (device, kind):
+        with evaluating(self.model, self.device) as (device, kind):
             run = _Run(self, source, device, kind)
             values = run.read()
         return self._label(values, source.ids)
@@ -134,7 +134,7 @@ class ActivationExtractor:
             pooling) and ``bytes`` (of the result for all these stimuli).
         """
         source = StimulusBatches(stimuli, self.preprocess)
-        with evaluating(self.model, resolve_device(self.device)) as (device, kind):
+        with evaluating(self.model, self.device) as (device, kind):
             rows = _Run(self, source, device, kind).probe()
         frame = pd.DataFrame(rows)
         frame["bytes"] = frame["units"] * len(source) * np.dtype(self.dtype).itemsize

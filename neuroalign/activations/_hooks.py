@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from neuroalign.activations._layers import call_name
+from neuroalign.compute.device import resolve_device
 from neuroalign.errors import ConfigError, require
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["evaluating", "first_tensor", "listening", "resolve_device"]
+__all__ = ["evaluating", "first_tensor", "listening"]
 
 
 def first_tensor(output: Any) -> torch.Tensor | None:
@@ -56,44 +57,29 @@ def listening(
             handle.remove()
 
 
-def resolve_device(device: str | None) -> torch.device | None:
-    """Turn ``"cpu"``, ``"cuda"``, ``"auto"`` into a device; ``None`` stands for where the model is."""
-    torch = require("torch", "torch")
-    if device is None:
-        return None
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError("Unknown device.", expected="cpu, cuda or auto", got=device) from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("No CUDA device.", expected="a GPU that torch can use", got=device, fix="device='auto'")
-    return chosen
-
-
 @contextmanager
-def evaluating(model: torch.nn.Module, device: torch.device | None) -> Iterator[tuple[torch.device, torch.dtype]]:
-    """Put the model in evaluation and inference mode on a device; flags and device are restored.
+def evaluating(model: torch.nn.Module, device: str | None) -> Iterator[tuple[torch.device, torch.dtype]]:
+    """Put the model in evaluation and inference mode on a device (None: where it is); flags and device are restored.
 
     Yields the device and the floating type that inputs must have.
     """
     torch = require("torch", "torch")
     flags = [(module, module.training) for module in model.modules()]
+    target = None if device is None else torch.device(resolve_device(device))
     tensors = [*model.parameters(), *model.buffers()]
     homes = {tensor.device for tensor in tensors}
-    if device is not None and len(homes) > 1:
+    if target is not None and len(homes) > 1:
         raise ConfigError("The model is spread over devices.", got=sorted(map(str, homes)), fix="device=None")
     home = tensors[0].device if tensors else torch.device("cpu")
     kind = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
     try:
         model.eval()
-        if device is not None and device != home:
-            model.to(device)
+        if target is not None and target != home:
+            model.to(target)
         with torch.inference_mode():
-            yield device or home, kind
+            yield target or home, kind
     finally:
         for module, training in flags:
             module.training = training
-        if device is not None and device != home:
+        if target is not None and target != home:
             model.to(home)

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import gamma
 
 from neuroalign.datasets.simulate._settings import BOLD
+from neuroalign.preprocess.hrf import cosine_drift, event_regressors
 
-__all__ = ["beta_variance_factor", "bold_onsets", "bold_run", "spm_hrf", "trial_design"]
+__all__ = ["beta_variance_factor", "bold_onsets", "bold_run", "n_volumes", "trial_design"]
 
 Array = NDArray[np.float64]
-_STEP = 0.02  # s, of the grid on which the response to a picture is integrated
-
-
-def spm_hrf(time: Array) -> Array:
-    """Give the canonical double-gamma response with a peak of 1: gamma(6) less a sixth of gamma(16), in s."""
-    fine = np.arange(0, 32, 0.01)
-    peak = (gamma.pdf(fine, 6) - gamma.pdf(fine, 16) / 6).max()
-    return (gamma.pdf(time, 6) - gamma.pdf(time, 16) / 6) / peak
 
 
 def bold_onsets(n_trials: int, rng: np.random.Generator) -> Array:
@@ -33,20 +25,19 @@ def n_volumes(n_trials: int) -> int:
 
 
 def trial_design(onsets: Array) -> Array:
-    """Give one regressor a trial, shape (n_volumes, n_trials): a picture's duration convolved with the response."""
+    """Give one regressor a trial, shape (n_volumes, n_trials): a picture's duration through the response."""
     frames = BOLD.tr * np.arange(n_volumes(len(onsets)))
-    offsets = np.arange(0, BOLD.duration, _STEP) + _STEP / 2
-    since = frames[:, None, None] - onsets[:, None] - offsets  # (volume, trial, instant within the picture)
-    return spm_hrf(since).mean(axis=2)
+    return event_regressors(BOLD.hrf, onsets, np.full(len(onsets), BOLD.duration), frames)
 
 
 def beta_variance_factor(design: Array) -> Array:
     """Give the variance of each least-squares beta for white noise of variance 1: the diagonal of (D'D)^-1.
 
-    D holds one regressor a trial and a constant for the run.
+    D holds one regressor a trial, slow cosines and a constant for the run.
     """
-    full = np.column_stack([design, np.ones(len(design))])
-    return np.diag(np.linalg.inv(full.T @ full))[:-1]
+    n = len(design)
+    full = np.column_stack([design, cosine_drift(n, 1 / BOLD.tr, BOLD.high_pass), np.ones(n)])
+    return np.diag(np.linalg.inv(full.T @ full))[: design.shape[1]]
 
 
 def bold_run(responses: Array, design: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -55,7 +46,7 @@ def bold_run(responses: Array, design: Array, mask: NDArray[np.bool_], rng: np.r
     Parameters
     ----------
     responses : array, shape (n_trials, n_voxels)
-        Response of each trial in the voxels of the mask; 0 at silent ones.
+        Height of each trial's response in the voxels of the mask, i running fastest; 0 at silent ones.
     design : array, shape (n_volumes, n_trials)
         From `trial_design`.
     mask : array of bool, shape (n_i, n_j, n_k)
@@ -70,5 +61,6 @@ def bold_run(responses: Array, design: Array, mask: NDArray[np.bool_], rng: np.r
     """
     volume = rng.standard_normal((*mask.shape, len(design)), dtype=np.float32) * np.float32(BOLD.noise_sd)
     volume[~mask] = volume[~mask] * np.float32(0.2) + np.float32(BOLD.base / 10)
-    volume[mask] += (BOLD.base + design @ responses).T.astype(np.float32)
+    # Transposed, because voxels are counted with i running fastest.
+    volume.transpose(2, 1, 0, 3)[mask.T] += (BOLD.base + design @ responses).T.astype(np.float32)
     return volume

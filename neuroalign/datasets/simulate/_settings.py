@@ -46,7 +46,9 @@ class BoldSettings:
     tail: float = 18.0
     base: float = 1000.0
     noise_sd: float = 10.0  # 1 % of the base
-    common: float = 10.0  # response to any stimulus, peak of a single trial
+    common: float = 10.0  # peak of the response to any stimulus
+    hrf: str = "spm"
+    high_pass: float = 0.01  # Hz, of the beta step that the truth is stated for; the data have no drift
 
 
 SENSORS: Mapping[str, SensorSettings] = MappingProxyType(

@@ -82,11 +82,11 @@ def write_stimuli(root: Path, images: NDArray[np.uint8], table: pd.DataFrame) ->
 
     folder = root / "stimuli"
     folder.mkdir()
-    for name, pixels in zip(table["filename"], images, strict=True):
+    for name, pixels in zip(table["path"], images, strict=True):
         Image.fromarray(pixels).save(folder / name)
     write_table(folder / "stimuli.tsv", table)
     columns = {
-        "filename": {"Description": "File in this folder"},
+        "path": {"Description": "File in this folder"},
         "category": {"Description": "Family of the picture"},
         "sha256": {"Description": "sha256 of the file"},
     }
@@ -102,7 +102,7 @@ def events_table(onsets: NDArray[np.float64], duration: float, shown: pd.DataFra
             "trial_type": shown["category"].to_numpy(),
             "stimulus_id": shown["stimulus_id"].to_numpy(),
             "repeat": repeat,
-            "stim_file": shown["filename"].to_numpy(),
+            "stim_file": shown["path"].to_numpy(),
         }
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from neuroalign.activations import ActivationExtractor, weights_sha256
+from neuroalign.compute.progress import progress as bar
 from neuroalign.datasets.simulate import _sidecars
 from neuroalign.datasets.simulate._images import make_images
 from neuroalign.datasets.simulate._network import TRUE_LAYER, simulate_network
@@ -79,8 +80,8 @@ def simulate(
     The ceiling is the R2 that the true map reaches on the average over repeats:
     ``signal_variance / (signal_variance + noise_variance / n_repeats)``, with the variance of the response over the
     pictures and the noise variance of one trial. Sensors: at the sample of the latency, after epochs from -0.1 s with
-    the mean of (None, 0) taken off, no filter, no new reference. fMRI: betas by least squares with one regressor a
-    trial (0.5 s convolved with the response, peak 1) and a constant a run, on the raw values in the mask.
+    the mean of (None, 0) taken off, without a filter. fMRI: `SingleTrialBetas` as it comes (every trial a regressor,
+    cosines below 0.01 Hz and a constant a run), on the raw values in the mask.
 
     Examples
     --------
@@ -103,9 +104,11 @@ def simulate(
         _sidecars.write_description(folder, subjects=subjects, facts=facts | {"seed": seed})
         truth |= {"modalities": {m: describe(m) for m in chosen}, "subjects": {s: {} for s in subjects}}
         jobs = [(subject, modality) for subject in subjects for modality in chosen]
-        for subject, modality in _track(jobs, progress):
-            record = record_bold if modality == "fmri" else record_sensors
-            truth["subjects"][subject][modality] = record(plan, subject, modality)
+        with bar("Simulating", len(jobs), show=progress) as advance:
+            for subject, modality in jobs:
+                record = record_bold if modality == "fmri" else record_sensors
+                truth["subjects"][subject][modality] = record(plan, subject, modality)
+                advance(1)
         (folder / "truth.json").write_text(json.dumps(truth) + "\n", encoding="utf-8")
         write_manifest(folder, seed=seed)
     return target
@@ -174,22 +177,14 @@ def _draw_seed(random_state: np.random.Generator | np.integer[Any] | None) -> in
     return int(np.random.default_rng(random_state).integers(2**31))
 
 
-def _track(jobs: list[tuple[str, str]], progress: bool) -> Any:
-    if not progress:
-        return jobs
-    from rich.progress import track
-
-    return track(jobs, description="Simulating")
-
-
 def _prepare(folder: Path, seed: int, n_images: int, n_repeats: int) -> tuple[Plan, dict[str, Any]]:
     """Write the pictures and read the true layer on them."""
     images, families = make_images(n_images, random_state=seed)
     ids = [f"stim-{k + 1:03d}" for k in range(n_images)]
-    table = pd.DataFrame({"stimulus_id": ids, "type": "image", "filename": [f"{name}_image.png" for name in ids]})
+    table = pd.DataFrame({"stimulus_id": ids, "type": "image", "path": [f"{name}_image.png" for name in ids]})
     table["category"] = families
     _sidecars.write_stimuli(folder, images, table)
-    table["sha256"] = [sha256_file(folder / "stimuli" / name) for name in table["filename"]]
+    table["sha256"] = [sha256_file(folder / "stimuli" / name) for name in table["path"]]
     _sidecars.write_table(folder / "stimuli" / "stimuli.tsv", table)
     net = simulate_network(seed)
     layer = ActivationExtractor(net, layers=TRUE_LAYER)(dict(zip(ids, images, strict=True)))[TRUE_LAYER]

@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 
 from neuroalign.datasets.simulate._settings import BOLD
 
-__all__ = ["FIDUCIALS", "Sites", "brain_mask", "brain_sites", "eeg_cap", "meg_helmet", "seeg_shafts", "volume_affine"]
+__all__ = [
+    "FIDUCIALS",
+    "Sites",
+    "brain_mask",
+    "brain_sites",
+    "brain_voxels",
+    "eeg_cap",
+    "meg_helmet",
+    "seeg_shafts",
+    "volume_affine",
+]
 
 _HEAD = 0.095  # radius in m
 FIDUCIALS = {"NAS": (0.0, _HEAD, 0.0), "LPA": (-_HEAD, 0.0, 0.0), "RPA": (_HEAD, 0.0, 0.0)}
@@ -120,9 +130,14 @@ def brain_mask() -> NDArray[np.bool_]:
     return np.asarray(radius <= 1.0)
 
 
+def brain_voxels() -> NDArray[np.int64]:
+    """Give the indices i, j, k of the voxels in the mask, i running fastest, as they follow each other in the file."""
+    return np.argwhere(brain_mask().T)[:, ::-1]
+
+
 def brain_sites() -> Sites:
-    """Give the voxels of the mask in the order of their indices; the rear half responds."""
-    ijk = np.argwhere(brain_mask())
+    """Give the voxels of `brain_voxels`; the rear half responds."""
+    ijk = brain_voxels()
     positions = ijk @ volume_affine()[:3, :3].T + volume_affine()[:3, 3]
     names = tuple(f"{i}-{j}-{k}" for i, j, k in ijk)
     return Sites(names, positions, positions[:, 1] < 0)

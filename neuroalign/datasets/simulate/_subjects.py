@@ -37,12 +37,8 @@ class Plan:
 def describe(modality: str) -> dict[str, Any]:
     """State timing and noise, and the stage for which variances hold."""
     if modality == "fmri":
-        stage = "least-squares betas, one regressor a trial (duration convolved with the response) and a constant a run"
-        return (
-            asdict(BOLD)
-            | {"hrf": "gamma(6) - gamma(16) / 6, peak 1", "affine": _sites.volume_affine().tolist()}
-            | {"stage": stage}
-        )
+        stage = "SingleTrialBetas(hrf='spm', high_pass=0.01, method='lsa') on the raw values in the mask"
+        return asdict(BOLD) | {"affine": _sites.volume_affine().tolist(), "stage": stage}
     stage = "sample at the latency, after epochs from tmin with the mean of (None, 0) taken off"
     kernel = "(t / latency)^16 * exp(16 * (1 - t / latency))"
     return asdict(SENSORS[modality]) | {"kernel": kernel, "baseline": [None, 0], "stage": stage}
@@ -145,7 +141,8 @@ def record_bold(plan: Plan, subject: str, modality: str) -> dict[str, Any]:
     designs = [_bold.trial_design(onsets) for onsets in starts]
     noise = BOLD.noise_sd**2 * float(np.mean([_bold.beta_variance_factor(design) for design in designs]))
     weights = _draw_map(plan, sites, noise, rng, zero_sum=False)
-    responses = _responses(plan, weights) + BOLD.common * sites.active
+    peak = float(np.mean([design.max() for design in designs]))  # of a response of height 1 to so short a picture
+    responses = _responses(plan, weights) + BOLD.common / peak * sites.active
     folder = plan.root / f"sub-{subject}" / "func"
     folder.mkdir(parents=True)
     for run, (onsets, design) in enumerate(zip(starts, designs, strict=True), 1):
@@ -156,7 +153,7 @@ def record_bold(plan: Plan, subject: str, modality: str) -> dict[str, Any]:
         events = _sidecars.events_table(onsets, BOLD.duration, plan.stimuli.iloc[order], run)
         _sidecars.write_table(folder / f"{stem}_events.tsv", events)
     _write_mask(plan.root, subject, mask)
-    return _truth(plan, np.argwhere(mask).tolist(), sites, weights, np.full(len(sites.names), noise))
+    return _truth(plan, _sites.brain_voxels().tolist(), sites, weights, np.full(len(sites.names), noise))
 
 
 def _write_mask(root: Path, subject: str, mask: NDArray[np.bool_]) -> None:
