@@ -129,6 +129,8 @@ def eigh(gram: Array) -> tuple[Array, Array]:
     constant feature never gets a weight made of rounding.
     """
     values, vectors = namespace(gram).linalg.eigh(gram)
+    if values.shape[0] == 0:
+        return values, vectors
     floor = float(values[-1]) * np.finfo(np.float64).eps * max(10, gram.shape[0])
     keep = int((values <= max(floor, 0.0)).sum())
     return values[keep:], vectors[:, keep:]

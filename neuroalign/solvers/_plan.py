@@ -1,13 +1,17 @@
-"""What all targets share in a cross-validated ridge path: centred features and one eigenbasis a fold.
+"""What all targets share in a cross-validated ridge path: one eigenbasis of all rows and one of each fold.
 
-Primal (eigenvectors of X'X) when there are at least as many training samples as features, else dual (of XX'). In both
-forms the prediction of held-out rows at penalty a is ``rows @ diag(1 / (values + a)) @ b`` with ``b = rotate @ s``:
-primal ``s`` is the centred X'Y of the training rows, dual ``s`` is the centred Y itself.
+Primal (eigenvectors of X'X) when there are at least as many training samples as features, else dual (of XX'). Targets
+only ever meet features that were rotated into an eigenbasis in float64: each rotated feature has its own size, so a
+float32 product is as precise in the smallest direction as in the largest, whatever the condition of X.
+
+In both forms the prediction of held-out rows at penalty a is ``rows @ diag(1 / (values + a)) @ b`` with
+``b = rotate @ s``: primal ``s`` is the centred X'Y of the training rows (in the basis of all rows), dual ``s`` is the
+centred Y itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +34,7 @@ from neuroalign.solvers._folds import Fold, check_folds, is_partition
 
 __all__ = ["FoldBasis", "Plan", "make_plan"]
 
-_CHUNK = 2048  # rows (primal) or features (dual) brought to float64 at a time
-_FLOAT32_CONDITION = (
-    1e7  # beyond this ratio of largest eigenvalue to smallest penalty, float32 products pick wrong alphas
-)
+_CHUNK = 2048  # rows (primal) or features (dual) in float64 at a time
 
 
 @dataclass(frozen=True)
@@ -62,33 +63,36 @@ class FoldBasis:
 
 @dataclass(frozen=True)
 class Plan:
-    """Centred, scaled features in fold order with their eigenbases; a tile of targets is all that is missing."""
+    """Everything that does not depend on the targets, rows in fold order.
 
-    x: Array  # (n, p), centred, divided by `scale`, in the working dtype
-    x_mean: NDArray[np.float64]  # (p,)
+    x : (n, k) rows in the eigenbasis of all rows: rotated features (primal) or eigenvectors of XX' (dual), so that
+        ``back @ diag(1 / (values + a)) @ x' y`` are the weights of a target.
+    values : (k,) eigenvalues of all rows, float64.
+    back : (p, k) eigenbasis of all rows -> features.
+    x_mean, scale : what the features were centred by (p,) and divided by.
+    order : rows of the input in the order of `x`; None when it is the same.
+    partition : every row is left out of exactly one fold, so that the folds sum to the total.
+    """
+
+    x: Array
+    values: Array
+    back: Array
+    x_mean: NDArray[np.float64]
     scale: float
-    order: Index | None  # rows of the input in the order of `x`
+    order: Index | None
     dual: bool
     intercept: bool
     dtype: str
     partition: bool
-    values: Array  # (k,) of all rows
-    vectors: Array  # (p, k) or (n, k)
     folds: list[FoldBasis]
-
-    @property
-    def n(self) -> int:
-        """Number of samples."""
-        return int(self.x.shape[0])
 
 
 def make_plan(
     x: Array,
-    alphas: NDArray[np.float64],
-    folds: Iterable[tuple[ArrayLike, ArrayLike]],
+    folds: Iterable[tuple[ArrayLike, ArrayLike]] | None,
     *,
     intercept: bool,
-    small: bool,
+    dtype: str,
     whole_rows: bool = False,
 ) -> Plan:
     """Decompose the features once for all targets.
@@ -97,48 +101,42 @@ def make_plan(
     ----------
     x : Array, shape (n, p)
         Finite features.
-    alphas : ndarray
-        The grid, which decides with the spectrum whether float32 is enough.
-    folds : pairs of indices
-        Training and test rows; may be empty (then only the refit basis is made).
+    folds : pairs of indices, or None
+        Training and test rows; None makes only the basis of all rows.
     intercept : bool
         Centre by the mean of the training rows.
-    small : bool
-        Whether the inputs are float32, so that target products may be as well.
+    dtype : {"float32", "float64"}
+        Of the products with targets; decompositions are in float64.
     whole_rows : bool
         Keep the test rows instead of their R factor (for scorers that need predictions).
     """
-    checked = [*folds]
-    split = check_folds(checked, x.shape[0]) if checked else []
-    partition = is_partition(split, x.shape[0])
-    order: Index | None = None
+    n = x.shape[0]
+    split = [] if folds is None else check_folds(folds, n)
+    partition = bool(split) and is_partition(split, n)
+    order: NDArray[np.intp] | None = None
     if partition:  # rows of a fold side by side: views instead of copies in every tile
-        order = as_slice(np.concatenate([fold.excluded for fold in split if fold.excluded is not None]))
-        split = _reorder(split, order, x.shape[0])
-        x, order = (x, None) if isinstance(order, slice) else (take(x, order), order)
+        order = np.concatenate([fold.excluded for fold in split if fold.excluded is not None])
+        if (order == np.arange(n)).all():
+            order = None
+        else:
+            x, split = take(x, order), _reorder(split, order)
     mean = _column_mean(x) if intercept else np.zeros(x.shape[1])
-    scale = _power_of_two_scale(x, mean)
-    features = _Features(x, mean, scale)
-    n_train = min((fold.train.size for fold in split), default=x.shape[0])
-    dual = x.shape[1] > n_train
-    gram = features.gram_rows() if dual else features.gram(slice(0, x.shape[0]))[0]
-    values, vectors = eigh(gram)
-    floor = float(alphas.min()) / scale**2 * _FLOAT32_CONDITION
-    dtype = "float32" if small and values.shape[0] and float(values[-1]) <= floor else "float64"
-    maker = _dual_fold if dual else _primal_fold
-    bases = [_finish(maker(features, gram, fold, intercept), fold, dtype, whole_rows) for fold in split]
+    features = _Features(x, mean, _power_of_two_scale(x, mean))
+    dual = x.shape[1] > min((fold.train.size for fold in split), default=n)
+    maker = _dual if dual else _primal
+    values, rotated, back, bases = maker(features, split, intercept)
     return Plan(
-        x=features.centred(slice(0, x.shape[0]), dtype),
+        x=cast(rotated, dtype),
+        values=values,
+        back=cast(back, dtype),
         x_mean=mean,
-        scale=scale,
+        scale=features.scale,
         order=order,
         dual=dual,
         intercept=intercept,
         dtype=dtype,
         partition=partition,
-        values=values,
-        vectors=cast(vectors, dtype),
-        folds=bases,
+        folds=[_finish(basis, fold, dtype, whole_rows) for basis, fold in zip(bases, split, strict=True)],
     )
 
 
@@ -150,54 +148,62 @@ class _Features:
     mean: NDArray[np.float64]
     scale: float
 
-    def centred(self, rows: Index, dtype: str = "float64") -> Array:
-        part = take(self.x, rows)
-        out = zeros(tuple(part.shape), dtype, self.x)
+    def rows(self) -> Iterator[tuple[slice, Array]]:
+        """Yield chunks of rows."""
         mean = from_numpy(self.mean, self.x)
-        for lo in range(0, part.shape[0], _CHUNK):
-            out[lo : lo + _CHUNK] = (cast(part[lo : lo + _CHUNK], "float64") - mean) / self.scale
-        return out
+        for lo in range(0, self.x.shape[0], _CHUNK):
+            yield slice(lo, lo + _CHUNK), (cast(self.x[lo : lo + _CHUNK], "float64") - mean) / self.scale
 
-    def gram(self, rows: Index) -> tuple[Array, Array]:
-        """X'X (p, p) and column sums (p,) of some rows."""
-        part = take(self.x, rows)
-        gram = zeros((self.x.shape[1], self.x.shape[1]), "float64", self.x)
-        total = zeros((self.x.shape[1],), "float64", self.x)
-        for lo in range(0, part.shape[0], _CHUNK):
-            chunk = _Features(part[lo : lo + _CHUNK], self.mean, self.scale).centred(slice(None))
-            gram += chunk.T @ chunk
-            total += chunk.sum(axis=0)
-        return gram, total
-
-    def gram_rows(self) -> Array:
-        """XX' (n, n)."""
-        n, p = self.x.shape
-        gram = zeros((n, n), "float64", self.x)
-        for lo in range(0, p, _CHUNK):
-            hi = lo + _CHUNK
-            chunk = _Features(self.x[:, lo:hi], self.mean[lo:hi], self.scale).centred(slice(None))
-            gram += chunk @ chunk.T
-        return gram
+    def columns(self) -> Iterator[tuple[slice, Array]]:
+        """Yield chunks of features."""
+        for lo in range(0, self.x.shape[1], _CHUNK):
+            mean = from_numpy(self.mean[lo : lo + _CHUNK], self.x)
+            yield slice(lo, lo + _CHUNK), (cast(self.x[:, lo : lo + _CHUNK], "float64") - mean) / self.scale
 
 
 _Basis = tuple[Array, Array, Array | None, Array]  # values (k,), rotate (k, d), shift (k,), test rows (n_test, k)
+_Whole = tuple[Array, Array, Array, Iterable[_Basis]]  # values (k,), rotated (n, k), back (p, k), one basis a fold
 
 
-def _primal_fold(features: _Features, gram: Array, fold: Fold, intercept: bool) -> _Basis:
+def _primal(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
+    n, p = features.x.shape
+    gram = zeros((p, p), "float64", features.x)
+    for _, chunk in features.rows():
+        gram += chunk.T @ chunk
+    values, vectors = eigh(gram)
+    rotated = zeros((n, values.shape[0]), "float64", features.x)
+    for rows, chunk in features.rows():
+        rotated[rows] = chunk @ vectors
+    return values, rotated, vectors, (_primal_fold(rotated, values, fold, intercept) for fold in split)
+
+
+def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool) -> _Basis:
+    n = fold.train.size
     if fold.excluded is None:
-        train, total = features.gram(as_slice(fold.train))
-    else:
-        out, total = features.gram(as_slice(fold.excluded))
-        train = gram - out
-        total = -total  # all rows sum to zero
-    mean = total / fold.train.size if intercept else total * 0.0
-    train -= fold.train.size * mean[:, None] * mean[None, :]
-    values, vectors = eigh(train)
-    rows = (features.centred(as_slice(fold.test)) - mean) @ vectors
-    return values, vectors.T, fold.train.size * (mean @ vectors), rows
+        part = take(rotated, as_slice(fold.train))
+        gram, mean = part.T @ part, part.sum(axis=0) / n
+    else:  # all rows have a diagonal Gram matrix and sum to zero
+        part = take(rotated, as_slice(fold.excluded))
+        gram, mean = namespace(values).diag(values) - part.T @ part, -part.sum(axis=0) / n
+    mean = mean if intercept else mean * 0.0
+    values, vectors = eigh(gram - n * mean[:, None] * mean[None, :])
+    rows = (take(rotated, as_slice(fold.test)) - mean) @ vectors
+    return values, vectors.T, n * (mean @ vectors), rows
 
 
-def _dual_fold(features: _Features, gram: Array, fold: Fold, intercept: bool) -> _Basis:
+def _dual(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
+    n, p = features.x.shape
+    gram = zeros((n, n), "float64", features.x)
+    for _, chunk in features.columns():
+        gram += chunk @ chunk.T
+    values, vectors = eigh(gram)
+    back = zeros((p, values.shape[0]), "float64", features.x)
+    for columns, chunk in features.columns():
+        back[columns] = chunk.T @ vectors
+    return values, vectors, back, (_dual_fold(gram, fold, intercept) for fold in split)
+
+
+def _dual_fold(gram: Array, fold: Fold, intercept: bool) -> _Basis:
     columns = as_slice(fold.train)
     across = take(take(gram, columns).T, columns)  # (train, train), symmetric
     test = take(take(gram, columns).T, as_slice(fold.test))  # (test, train)
@@ -251,11 +257,8 @@ def _power_of_two_scale(x: Array, mean: NDArray[np.float64]) -> float:
     return float(2.0 ** np.round(np.log2(largest))) if largest > 0 else 1.0
 
 
-def _reorder(folds: list[Fold], order: Index, n: int) -> list[Fold]:
-    if isinstance(order, slice):
-        return folds
-    place = np.empty(n, dtype=np.intp)
-    place[order] = np.arange(n)
+def _reorder(folds: list[Fold], order: NDArray[np.intp]) -> list[Fold]:
+    place = np.argsort(order)
     return [
         Fold(
             np.sort(place[fold.train]),

@@ -33,7 +33,7 @@ class Tile:
     mean, unit : (t,) float64; a target is ``y * unit + mean``.
     bad : (t,) targets with NaN or infinity (zero in `y`).
     flat : (t,) constant targets.
-    total : (p, t) X'Y of all rows, primal only.
+    total : (k, t) statistics of all rows in their eigenbasis.
     left_out : X'Y of the excluded rows of every fold, None where the training rows are summed instead.
     """
 
@@ -42,7 +42,7 @@ class Tile:
     unit: NDArray[np.float64]
     bad: NDArray[np.bool_]
     flat: NDArray[np.bool_]
-    total: Array | None
+    total: Array
     left_out: list[Array | None]
 
 
@@ -69,9 +69,10 @@ def load_tile(plan: Plan, y: Array, *, left_out: bool = True) -> Tile:
     return Tile(centred, to_numpy(mean), unit, to_numpy(bad), to_numpy(flat), total, parts)
 
 
-def _products(plan: Plan, y: Array, folds: list[FoldBasis]) -> tuple[Array | None, list[Array | None]]:
+def _products(plan: Plan, y: Array, folds: list[FoldBasis]) -> tuple[Array, list[Array | None]]:
+    """X'Y of all rows, and of the rows that each fold leaves out (primal only)."""
     if plan.dual:
-        return None, [None] * len(folds)
+        return plan.x.T @ y, [None] * len(folds)
     left_out: list[Array | None] = [
         None if fold.excluded is None else take(plan.x, fold.excluded).T @ take(y, fold.excluded) for fold in folds
     ]
@@ -159,10 +160,7 @@ def refit_tile(plan: Plan, tile: Tile, alphas: NDArray[np.float64]) -> tuple[Arr
     known = ~tile.bad & (~np.isnan(alphas) | (tile.flat if plan.intercept else False))
     penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas) / plan.scale**2, plan.values)
     weights = cast(1.0 / (plan.values[:, None] + penalty[None, :]), plan.dtype)  # (k, t)
-    if tile.total is None:
-        coef = plan.x.T @ (plan.vectors @ (weights * (plan.vectors.T @ tile.y)))
-    else:
-        coef = plan.vectors @ (weights * (plan.vectors.T @ tile.total))
+    coef = plan.back @ (weights * tile.total)
     coef = coef * cast(from_numpy(tile.unit / plan.scale, coef), plan.dtype)
     coef = xp.where(from_numpy(known, coef), coef, float("nan"))
     intercept = tile.mean - to_numpy(from_numpy(plan.x_mean, coef) @ cast(coef, "float64"))

@@ -74,8 +74,8 @@ def ridge_cv(
     Minimises ``||y - X w||^2 + alpha ||w||^2`` for every target, the unit of alpha being that of scikit-learn: a
     plain penalty on X'X of the centred data. Each fold is centred by its own training samples. A fold costs one
     symmetric eigendecomposition, of X'X when there are at least as many training samples as features and of XX'
-    otherwise; all alphas are scored from it. Decompositions are in float64; products with float32 targets are in
-    float32 unless the largest eigenvalue is more than 1e7 times the smallest alpha.
+    otherwise; all alphas are scored from it. Decompositions are in float64. When X and Y are float32, products with
+    targets are in float32, of features that were rotated in float64, which keeps ill-conditioned directions precise.
 
     Parameters
     ----------
@@ -126,8 +126,7 @@ def ridge_cv(
     x, y = _check(X, Y)
     grid, step = check_alphas(alphas), _check_tile(tile)
     score = _check_scorer(scorer)
-    small = dtype_name(x, y) == "float32"
-    plan = make_plan(x, grid, folds, intercept=fit_intercept, small=small, whole_rows=callable(score))
+    plan = make_plan(x, folds, intercept=fit_intercept, dtype=dtype_name(x, y), whole_rows=callable(score))
     fit, scores = _Weights.empty(x, y), np.empty((grid.size, y.shape[1]))
     for lo in range(0, y.shape[1], step):
         part = load_tile(plan, y[:, lo : lo + step])
@@ -198,7 +197,7 @@ def ridge(
             where="alpha",
         )
     penalty = np.broadcast_to(penalty, y.shape[1])
-    plan = make_plan(x, penalty, (), intercept=fit_intercept, small=dtype_name(x, y) == "float32")
+    plan = make_plan(x, None, intercept=fit_intercept, dtype=dtype_name(x, y))
     fit = _Weights.empty(x, y)
     for lo in range(0, y.shape[1], _TILE):
         fit.refit(plan, load_tile(plan, y[:, lo : lo + _TILE], left_out=False), penalty[lo : lo + _TILE], lo)

@@ -1,0 +1,93 @@
+"""Hard numbers: steep spectra, large offsets, copied features; against dense float64 solutions of the same data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.model_selection import KFold
+
+from neuroalign.metrics import r2_score
+from neuroalign.solvers import ridge, ridge_cv
+
+
+def dense(x, y, grid, folds):
+    """Centred QR-free SVD path in float64; one decomposition a fold, all alphas."""
+    x, y = x.astype("f8"), y.astype("f8")
+    scores = []
+    for train, test in folds:
+        mean, offset = x[train].mean(axis=0), y[train].mean(axis=0)
+        u, s, v = np.linalg.svd(x[train] - mean, full_matrices=False)
+        b, rows = u.T @ (y[train] - offset), (x[test] - mean) @ v.T
+        scores.append([r2_score(y[test], rows @ ((s / (s**2 + a))[:, None] * b) + offset) for a in grid])
+    return np.mean(scores, axis=0)
+
+
+def steep(n, p, t, dtype, offset=0.0, power=3.0, seed=0):
+    """Features whose variances fall as k**-power in a hidden rotation; targets that use all of them."""
+    rng = np.random.default_rng(seed)
+    rotation = np.linalg.qr(rng.standard_normal((p, p)))[0]
+    x = rng.standard_normal((n, p)) * np.arange(1, p + 1) ** (-power / 2) @ rotation
+    y = x @ rotation.T @ rng.standard_normal((p, t)) + 0.3 * rng.standard_normal((n, t))
+    return (x + offset * x.std()).astype(dtype), (y + offset).astype(dtype)
+
+
+@pytest.mark.parametrize("shape", [(300, 60, 40), (120, 200, 40)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("f8", 1e-8), ("f4", 1e-5)])
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("low", [-4, -9])
+def test_steep_spectrum(shape, dtype, offset, tolerance, low):
+    x, y = steep(*shape, dtype, offset)
+    grid = np.logspace(low, 3, 15)
+    folds = list(KFold(5).split(x))
+    result = ridge_cv(x, y, alphas=grid, folds=folds)
+    scores = dense(x, y, grid, folds)
+    np.testing.assert_allclose(result.scores, scores, atol=tolerance)
+    assert (result.alphas == grid[scores.argmax(axis=0)]).mean() >= 0.97
+
+
+@pytest.mark.parametrize("n", [200, 30])
+def test_copied_features_share_the_weight(n):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, 10))
+    y = x @ rng.standard_normal((10, 6)) + rng.standard_normal((n, 6))
+    twice = np.c_[x, x, np.full(n, 0.1), x]  # and a constant one
+    coef, _ = ridge(twice, y, alpha=1e-3)
+    expected, _ = ridge(x, y, alpha=1e-3 / 3)
+    for part in (coef[:10], coef[10:20], coef[21:]):
+        np.testing.assert_allclose(part, expected / 3, atol=1e-9)
+    assert not coef[20].any()
+    folds = list(KFold(4).split(x))
+    grid = np.logspace(-6, 3, 10)
+    a, b = ridge_cv(twice, y, alphas=3 * grid, folds=folds), ridge_cv(x, y, alphas=grid, folds=folds)
+    np.testing.assert_allclose(a.scores, b.scores, atol=1e-8)
+    np.testing.assert_array_equal(a.alphas, 3 * b.alphas)
+
+
+def test_constant_features_only():
+    y = np.random.default_rng(0).standard_normal((20, 3))
+    result = ridge_cv(np.full((20, 4), 0.1), y, alphas=[1e-30, 1.0], folds=list(KFold(4).split(y)))
+    assert not result.coef.any()
+    np.testing.assert_allclose(result.intercept, y.mean(axis=0))
+    r = ridge_cv(np.full((20, 4), 0.1), y, alphas=[0.0, 1.0], folds=list(KFold(4).split(y)), scorer="r")
+    np.testing.assert_array_equal(r.cv_scores, 0.0)
+
+
+def test_zero_alpha_is_least_squares():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 6)), rng.standard_normal((50, 3))
+    x = np.c_[x, x[:, :2]]
+    coef, intercept = ridge(x, y, alpha=0.0)
+    centred = x - x.mean(axis=0)
+    np.testing.assert_allclose(coef, np.linalg.pinv(centred) @ (y - y.mean(axis=0)), atol=1e-10)
+    np.testing.assert_allclose(x @ coef + intercept, centred @ coef + y.mean(axis=0), atol=1e-10)
+
+
+def test_a_loud_run_does_not_drown_the_others():
+    """Training statistics are all minus the excluded rows: a run 1000 times larger must cancel."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((80, 5))
+    x[60:] *= 1000
+    y = x @ rng.standard_normal((5, 4)) + rng.standard_normal((80, 4))
+    folds = list(KFold(4).split(x))
+    grid = np.logspace(-2, 2, 5)
+    np.testing.assert_allclose(ridge_cv(x, y, alphas=grid, folds=folds).scores, dense(x, y, grid, folds), rtol=1e-7)
