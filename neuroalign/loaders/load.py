@@ -1,0 +1,200 @@
+"""One door for every supported file, folder or BIDS data set."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from neuroalign import storage
+from neuroalign.errors import ConfigError, IntegrityError, require
+from neuroalign.loaders._arrays import refuse_pickle
+from neuroalign.loaders._layout import is_bids
+from neuroalign.loaders._mne import read_errors
+from neuroalign.loaders._sensors import SUFFIXES, find_format
+from neuroalign.loaders.bids import read_bids
+from neuroalign.loaders.eeg import read_eeg
+from neuroalign.loaders.fmri import read_fmri
+from neuroalign.loaders.ieeg import read_ieeg
+from neuroalign.loaders.meg import read_meg
+from neuroalign.loaders.stimuli import KINDS, read_stimuli
+from neuroalign.loaders.table import TABLE_SUFFIXES, read_table
+
+__all__ = ["load"]
+
+#: Modality -> reader of one file.
+READERS: dict[str, Callable[..., Any]] = {"eeg": read_eeg, "ieeg": read_ieeg, "meg": read_meg, "fmri": read_fmri}
+
+_VOLUMES = (".nii", ".nii.gz")
+_SIDE_FILES = (".eeg", ".vmrk", ".fdt")
+_MEG_ONLY = ("ctf", "kit")
+_IEEG_TYPES = {"seeg", "ecog", "dbs"}
+_BIDS_SUFFIX = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "bold": "fmri"}
+
+
+def load(
+    path: str | os.PathLike[str], *, modality: str | None = None, lazy: bool = True, **options: Any
+) -> xr.Dataset | xr.DataArray | xr.DataTree:
+    """Read any supported file, folder or BIDS data set.
+
+    Parameters
+    ----------
+    path : str or path-like
+        - the root of a BIDS data set or derivative: as `read_bids`;
+        - a folder or table of stimuli (``stimuli.tsv``): as `read_stimuli`;
+        - a store written by neuroalign, or any ``.zarr`` folder;
+        - ``.vhdr``, ``.edf``, ``.bdf``, ``.fif``, ``.set``, ``.ds``, ``.sqd``, ``.con``: as `read_eeg`, `read_ieeg`
+          or `read_meg`;
+        - ``.nii``, ``.nii.gz``: as `read_fmri`;
+        - ``.npy``, ``.npz``, ``.mat``, ``.csv``, ``.tsv``, ``.parquet``: as `read_table`.
+    modality : {'eeg', 'ieeg', 'meg', 'fmri'}, optional
+        Which recordings of a data set, or what a sensor file is. By default the latter is told by the ending of a
+        BIDS name (``_ieeg.edf``), by the format, or by the channel types of a FIF file (MEG before iEEG before EEG);
+        files that do not say are EEG.
+    lazy : bool
+        Leave values on disk until they are used, where the format allows.
+    **options
+        Options of the reader, such as ``subject=``, ``mask=``, ``dims=``, ``units=``.
+
+    Returns
+    -------
+    Dataset, DataArray or DataTree
+        What the reader gives.
+
+    Raises
+    ------
+    IntegrityError
+        If there is no such path (names that are close are listed), or the file is damaged or could run code.
+    ConfigError
+        If the kind of file, the modality or an option is unknown.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> file = pathlib.Path(tempfile.mkdtemp()) / "words.csv"
+    >>> _ = file.write_text("stimulus,d0,d1\\ncat,1,2\\nball,3,4\\n")
+    >>> load(file).dims
+    ('stimulus', 'unit')
+    """
+    path = Path(path).expanduser()
+    if modality is not None and modality not in READERS:
+        raise ConfigError("Unknown modality.", expected=" or ".join(READERS), got=modality)
+    if not path.exists():
+        raise _missing(path)
+    read, extra = _folder_reader(path, modality) if path.is_dir() else _file_reader(path, modality)
+    return _call(read, path, {"modality": modality, "lazy": lazy} if extra else {"lazy": lazy}, options)
+
+
+def _missing(path: Path) -> IntegrityError:
+    folder = path.parent
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    close += [name for name in names if name.split(".")[0] == path.name.split(".")[0] and name not in close][:3]
+    return IntegrityError(
+        "There is no such file or folder.",
+        got=path.name,
+        where=str(folder) if folder.is_dir() else f"{folder}, which does not exist either",
+        fix=f"did you mean {' or '.join(close)}?" if close else "check the path",
+    )
+
+
+def _call(read: Callable[..., Any], path: Path, given: dict[str, Any], options: dict[str, Any]) -> Any:
+    """Call a reader with the options it knows; `lazy` only where it makes a difference."""
+    parameters = inspect.signature(read).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    known = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
+    unknown = [name for name in options if name not in known]
+    if unknown and not free:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        raise ConfigError(
+            f"{read.__name__} has no option {unknown[0]!r}.",
+            expected=", ".join(known),
+            got=unknown,
+            where=str(path),
+            fix=f"did you mean {close[0]}=?" if close else None,
+        )
+    given = {name: value for name, value in given.items() if name in known or free}
+    return read(path, **given, **options)
+
+
+def _folder_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], bool]:
+    """The reader of a folder, and whether it wants to know the modality."""
+    if (path / "model.json").is_file():
+        raise ConfigError("This is a saved model.", got=path.name, where=str(path), fix="neuroalign.load_model(path)")
+    if (path / "manifest.json").is_file():
+        return storage.open, False
+    if path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
+        return read_table, False
+    if path.suffix.lower() == ".ds":
+        return _sensor_reader(path, modality), False
+    if is_bids(path):
+        return read_bids, True
+    # Text files alone may be anything, such as notes beside data.
+    kinds = {KINDS.get(p.suffix.lower(), "text") for p in path.iterdir()}
+    if (path / "stimuli.tsv").is_file() or kinds - {"text"}:
+        return read_stimuli, False
+    raise ConfigError(
+        "This folder is nothing that can be read.",
+        expected="a BIDS data set (dataset_description.json), stimuli (stimuli.tsv or images), a store (manifest.json,"
+        " .zarr) or a CTF recording (.ds)",
+        got=sorted(p.name for p in path.iterdir())[:10],
+        where=str(path),
+        fix="name a file in it, or the root of the data set",
+    )
+
+
+def _file_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], bool]:
+    """The reader of a file; its modality is settled here."""
+    refuse_pickle(path)
+    name = path.name.lower()
+    if name.endswith(_VOLUMES):
+        return _of_modality(path, modality, "fmri"), False
+    if name == "stimuli.tsv":
+        return read_stimuli, False
+    if name.endswith(TABLE_SUFFIXES):
+        return read_table, False
+    if name.endswith((*SUFFIXES, *_SIDE_FILES)):
+        return _sensor_reader(path, modality), False
+    supported = [*SUFFIXES, *_VOLUMES, *TABLE_SUFFIXES]
+    close = difflib.get_close_matches(path.suffix.lower(), supported, n=1, cutoff=0.8)
+    raise ConfigError(
+        "Unknown kind of file.",
+        expected=" ".join(supported) + ", or a folder",
+        got=path.name,
+        where=str(path),
+        fix=f"is it a {close[0]} file?" if close else "convert it, for example with mne or nibabel",
+    )
+
+
+def _of_modality(path: Path, modality: str | None, only: str) -> Callable[..., Any]:
+    if modality not in (None, only):
+        raise ConfigError(
+            "The file is of another modality.", expected=only, got=f"modality={modality!r}", where=str(path)
+        )
+    return READERS[only]
+
+
+def _sensor_reader(path: Path, modality: str | None) -> Callable[..., Any]:
+    kind = find_format(path)[1]
+    if kind in _MEG_ONLY:
+        return READERS[modality or "meg"]  # EEG and iEEG are recorded with MEG hardware too
+    if modality is not None:
+        return READERS[modality] if modality != "fmri" else _of_modality(path, modality, "eeg, ieeg or meg")
+    named = _BIDS_SUFFIX.get(path.name.split(".")[0].rsplit("_", 1)[-1].lower())
+    if named in ("eeg", "ieeg", "meg"):
+        return READERS[named]
+    return READERS[_fif_modality(path)] if kind == "fif" else read_eeg
+
+
+def _fif_modality(path: Path) -> str:
+    mne = require("mne", "eeg")
+    with read_errors(path):
+        types = set(mne.io.read_info(path, verbose="error").get_channel_types())
+    if types & {"mag", "grad"}:
+        return "meg"
+    return "ieeg" if types & _IEEG_TYPES else "eeg"
