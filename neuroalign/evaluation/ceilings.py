@@ -53,7 +53,7 @@ def noise_ceiling(
         ``split_half_sb``: the correlation across stimuli of the averages of two random halves of the repeats, mean
         over `n_splits` halvings, brought to the full number of repeats by the Spearman-Brown formula.
         ``explainable_variance``: analysis of variance; the variance of the averages minus the residual variance over
-        the number of repeats (so corrected for bias), over the variance of the averages.
+        the number of repeats, over the variance of the averages, corrected for the bias of this ratio.
     n_splits : int, default 100
         Number of random halvings of ``split_half_sb``.
     random_state : int or numpy.random.Generator, optional
@@ -76,6 +76,15 @@ def noise_ceiling(
         If no stimulus was presented twice.
     ConfigError
         If a name is not known.
+
+    Notes
+    -----
+    With normal data ``explainable_variance`` is right on average; ``split_half_sb`` is too low, with few repeats by
+    about ``2 * (1 - reliability) / n_stimuli``.
+
+    R2 within a test fold of n stimuli falls short of the reliability even for the true signal, on average by
+    ``(1 - reliability) * (1 + 2 * reliability) / (n - 3)``, because its reference is the mean of these n responses.
+    Use folds of many stimuli, the pooled score, or r.
 
     References
     ----------
@@ -201,21 +210,32 @@ def averages(values: NDArray[Any], number: NDArray[np.int64]) -> Array:
     return np.asarray(weights @ values.astype(np.float64))
 
 
+def _centred(values: NDArray[Any]) -> Array:
+    """Targets in float64 around their mean; zeros for those that are constant or not finite."""
+    varies = np.isfinite(values).all(axis=0) & (values != values[:1]).any(axis=0)
+    block = np.where(varies, values, 0.0).astype(np.float64)
+    return np.where(varies, block - block.mean(axis=0), 0.0)
+
+
 def explainable_variance(values: NDArray[Any], number: NDArray[np.int64], k: float, **_: Any) -> Array:
-    """Reliability by analysis of variance, for averages over k repeats; shape (n_targets,)."""
+    """Reliability by analysis of variance, for averages over k repeats; shape (n_targets,).
+
+    With the variance of averages in the denominator the plain ratio is too low; for normal data its mean is exactly
+    ``d / (d - 2)`` times too far below 1, with d = n_stimuli - 1 degrees of freedom, which is taken out.
+    """
     counts = np.bincount(number)
-    if len(counts) < 2:
+    n = len(counts)
+    if n < 4:
         return np.full(values.shape[1], np.nan)
+    mean_repeats = float(1 / np.mean(1 / counts))
     out = []
     for tile in tiles(values.shape[1], 32 * len(values)):
-        block = values[:, tile].astype(np.float64)
-        block = block - block.mean(axis=0)
+        block = _centred(values[:, tile])
         mean = averages(block, number)
-        noise = np.square(block - mean[number]).sum(axis=0) / (len(number) - len(counts))
-        signal = mean.var(axis=0, ddof=1) - noise * np.mean(1 / counts)
-        total = signal + noise / k
-        varies = (block != block[:1]).any(axis=0) & (total > 0)
-        out.append(np.where(varies, signal / np.where(varies, total, 1.0), np.nan))
+        noise = np.square(block - mean[number]).sum(axis=0) / (len(number) - n) / mean_repeats
+        total = mean.var(axis=0, ddof=1)
+        reliability = 1 - (n - 3) / (n - 1) * noise / np.where(total > 0, total, np.nan)
+        out.append(_spearman_brown(reliability, k / mean_repeats))
     return np.concatenate(out)
 
 
@@ -233,8 +253,7 @@ def split_half_sb(
     halvings = [_halves(number, half, rng) for _ in range(n_splits)]
     out = []
     for tile in tiles(values.shape[1], 32 * len(values)):
-        block = values[:, tile].astype(np.float64)
-        block = block - block.mean(axis=0)
+        block = _centred(values[:, tile])
         r = sum(pearson_r(first @ block, second @ block) for first, second in halvings) / n_splits
         out.append(_spearman_brown(np.asarray(r), k / m))
     return np.concatenate(out)
@@ -262,7 +281,7 @@ def _halves(
 def _spearman_brown(r: Array, factor: float) -> Array:
     """Reliability of a measurement `factor` times as long; NaN where r is so negative that there is no such number."""
     bottom = 1 + (factor - 1) * r
-    usable = bottom > 1e-12
+    usable = bottom > 1e-12  # also False for NaN
     return np.where(usable, factor * r / np.where(usable, bottom, 1.0), np.nan)
 
 

@@ -25,7 +25,7 @@ from neuroalign.evaluation._targets import matched, matrix, restore, template
 from neuroalign.evaluation.ceilings import averages, noise_ceiling, normalise
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.evaluation.permutation import SCHEMES, fdr_bh, permutation_test
-from neuroalign.evaluation.result import Result
+from neuroalign.evaluation.result import PER_TARGET, Result
 from neuroalign.evaluation.splits import Fold, check_no_leakage
 from neuroalign.metrics import SCORERS
 from neuroalign.schema import TRAVELLING, sample_dim, stamp
@@ -316,6 +316,9 @@ def _describe(
     attrs = {k: v for k, v in old.items() if (k in TRAVELLING and k != "units") or str(k).startswith("neuro_")}
     sources = [s for obj in (y, X) for s in getattr(obj, "attrs", {}).get("neuro_sources", [])]
     attrs |= {"neuro_sources": list(dict.fromkeys(sources))} if sources else {}
+    for name in PER_TARGET:
+        if name in data:
+            data[name].attrs.setdefault("units", "1")
     n_nan = int(np.isnan(data["score"].values).sum())
     attrs |= {
         "estimator": type(estimator).__name__,

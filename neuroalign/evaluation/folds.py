@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -99,7 +100,9 @@ def _from_splitter(cv: Any, X: Any, y: Any, groups: ArrayLike | None) -> list[Fo
         return list(cv.split(X, y, groups if own is None else own))  # what the splitter goes by comes before groups
     # Other splitters count along the first axis, which need not be the sample dimension of a labelled object.
     plain_y = np.asarray(y) if y is not None and np.ndim(y) == 1 else None
-    return list(cv.split(np.zeros((n_samples(X), 1)), plain_y, None if groups is None else np.asarray(groups)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The groups parameter is ignored")
+        return list(cv.split(np.zeros((n_samples(X), 1)), plain_y, None if groups is None else np.asarray(groups)))
 
 
 def _check_pair(pair: Any, n: int) -> Fold:

@@ -163,7 +163,7 @@ def linear_form(y: Array, p: Array, fold: Index, scorer: str) -> tuple[Array, Ar
 
 def _one_fold(y: Array, p: Array, scorer: str) -> tuple[Array, Array]:
     offset = y.mean(axis=0) - p.mean(axis=0)
-    varies = (y != y[:1]).any(axis=0) & np.isfinite(y).all(axis=0) & np.isfinite(p).all(axis=0)
+    varies = (y != y[:1]).any(axis=0)
     flat = (p == p[:1]).all(axis=0)
     yc, pc = y - y.mean(axis=0), p - p.mean(axis=0)
     yy, pp = np.square(yc).sum(axis=0), np.square(pc).sum(axis=0)
@@ -270,6 +270,8 @@ def _run(y: Array, p: Array, fold: Index, scorer: str, plan: _Shuffles | _Shifts
     null_max = np.full(plan.n_permutations, -np.inf)
     for tile in tiles(y.shape[1], 48 * len(y) + 16 * plan.n_permutations, 2**25):
         block, guess = y[:, tile].astype(np.float64), p[:, tile].astype(np.float64)
+        finite = np.isfinite(block).all(axis=0) & np.isfinite(guess).all(axis=0)
+        block, guess = np.where(finite, block, 0.0), np.where(finite, guess, 0.0)
         constant, weights = linear_form(block, guess, fold, scorer)
         usable = np.isfinite(constant)
         weights[:, ~usable] = 0.0

@@ -163,7 +163,7 @@ class Result:
         table = self.data[[name for name in PER_TARGET if name in self.data]]
         dims = set(self.data["score"].dims)
         table = table.drop_vars([name for name, c in table.coords.items() if not set(c.dims) <= dims])
-        frame = table.to_dataframe().reset_index() if dims else table.expand_dims("target").to_dataframe()
+        frame = (table if dims else table.expand_dims("target")).to_dataframe().reset_index()
         storage.write_text(path, frame.to_csv(sep="\t", index=False, na_rep="n/a", lineterminator="\n"))
         return Path(path)
 
@@ -182,7 +182,7 @@ class Result:
         Path
             The file.
         """
-        return view("encoding_report")(path, self.data, **options)
+        return view("encoding_report")(self, path, **options)
 
     def summary(self) -> str:
         """Say in a few lines what was found."""
