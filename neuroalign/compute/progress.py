@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["Advance", "progress"]
+__all__ = ["Advance", "notice", "progress"]
 
 Advance = Callable[[int], None]
 
@@ -48,3 +48,17 @@ def progress(label: str, total: int | None = None, *, show: bool | None = None, 
     with bars.Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)
+
+
+def notice(text: str, *, show: bool | None = None) -> None:
+    """Show a line on stderr.
+
+    Parameters
+    ----------
+    text : str
+        The line.
+    show : bool, optional
+        None shows it when stderr is a terminal.
+    """
+    if show or (show is None and sys.stderr.isatty()):
+        sys.stderr.write(text + "\n")

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from neuroalign.compute import progress
+from neuroalign.compute import notice, progress
 
 
 @pytest.mark.parametrize("unit", ["", "bytes"])
@@ -28,3 +28,10 @@ def test_shown_on_a_terminal(monkeypatch):
     with progress("reading", total=1) as advance:
         advance(1)
     assert "reading" in terminal.getvalue()
+
+
+def test_notice(capsys):
+    notice("licence", show=True)
+    notice("not seen")
+    notice("not seen", show=False)
+    assert capsys.readouterr() == ("", "licence\n")
