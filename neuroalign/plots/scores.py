@@ -140,7 +140,7 @@ def layer_profile(
     SchemaError
         If there is no layer, or lines have different layers.
     """
-    lines, label = _profile_lines(scores, by)
+    lines, label = profile_lines(scores, by)
     names = labels(next(iter(lines.values()))[0], "layer")
     ax = new_axes(ax, (float(np.clip(2.6 + 0.55 * len(names), 4.6, 10.0)), 3.6))
     for index, (name, (mean, sem)) in enumerate(lines.items()):
@@ -174,7 +174,7 @@ def _profile(ax: Axes, mean: xr.DataArray, half: xr.DataArray, index: int, name:
 Line = tuple[xr.DataArray, xr.DataArray]
 
 
-def _profile_lines(scores: Labelled | Mapping[str, xr.DataArray], by: str | None) -> tuple[dict[str, Line], str]:
+def profile_lines(scores: Labelled | Mapping[str, xr.DataArray], by: str | None) -> tuple[dict[str, Line], str]:
     """Give mean and standard error over targets of each line, as arrays of dims (layer,), and the axis label."""
     if isinstance(scores, Mapping) and not isinstance(scores, xr.Dataset):
         first = next(iter(scores.values()))
