@@ -13,15 +13,20 @@ __all__ = ["beta_variance_factor", "bold_onsets", "bold_run", "n_volumes", "tria
 Array = NDArray[np.float64]
 
 
+def _schedule(n_trials: int) -> Array:
+    """Onsets in s before they are moved."""
+    k = np.arange(n_trials)
+    return BOLD.lead + BOLD.soa * k + BOLD.pause * (k // BOLD.block)
+
+
 def bold_onsets(n_trials: int, rng: np.random.Generator) -> Array:
-    """Draw onsets in s: every `soa` seconds, each moved by up to `jitter`, to a tenth of a second."""
-    regular = BOLD.lead + BOLD.soa * np.arange(n_trials)
-    return np.round(regular + rng.uniform(-BOLD.jitter, BOLD.jitter, n_trials), 1)
+    """Draw onsets in s: every `soa` seconds with pauses, each moved by up to `jitter`, to a tenth of a second."""
+    return np.round(_schedule(n_trials) + rng.uniform(-BOLD.jitter, BOLD.jitter, n_trials), 1)
 
 
 def n_volumes(n_trials: int) -> int:
     """Give the length of a run."""
-    return int(np.ceil((BOLD.lead + BOLD.soa * n_trials + BOLD.tail) / BOLD.tr))
+    return int(np.ceil((_schedule(n_trials)[-1] + BOLD.soa + BOLD.tail) / BOLD.tr))
 
 
 def trial_design(onsets: Array) -> Array:

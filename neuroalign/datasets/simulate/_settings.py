@@ -41,6 +41,8 @@ class BoldSettings:
     tr: float = 2.0
     soa: float = 4.0
     jitter: float = 0.8  # each onset moves by up to this, s
+    block: int = 8  # pictures between two pauses: without pauses, single trials cannot be told from slow drift
+    pause: float = 16.0
     duration: float = 0.5
     lead: float = 6.0
     tail: float = 18.0

@@ -70,9 +70,7 @@ def write_description(root: Path, *, subjects: Sequence[str], facts: Mapping[str
     write_json(root / "dataset_description.json", description)
     (root / "README").write_text(_README.format(**facts), encoding="utf-8", newline="\n")
     (root / ".bidsignore").write_text("truth.json\nmanifest.json\n", encoding="utf-8", newline="\n")
-    people = pd.DataFrame({"participant_id": [f"sub-{s}" for s in subjects], "species": "simulated"})
-    write_table(root / "participants.tsv", people)
-    write_json(root / "participants.json", {"species": {"Description": "Nobody: the responses are simulated"}})
+    write_table(root / "participants.tsv", pd.DataFrame({"participant_id": [f"sub-{s}" for s in subjects]}))
     write_json(root / f"task-{TASK}_events.json", _EVENT_COLUMNS)
 
 
