@@ -26,7 +26,7 @@ class _Model(BaseModel):
 class CardFile(_Model):
     """One file of a set.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Its name in the folder.
@@ -76,14 +76,16 @@ class CardFile(_Model):
 class Card(_Model):
     """What is known about a public set.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Its name for `fetch` and `prepare`.
-    title, description : str
-        What was recorded.
+    title : str
+        What was recorded, in one line.
     modality : str
         ``eeg``, ``ieeg``, ``meg``, ``fmri`` or ``rdm``.
+    description : str
+        What the files and tables hold.
     licence : str
         As the source states it, or that it states none.
     paper : str

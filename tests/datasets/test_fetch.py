@@ -1,5 +1,6 @@
 import hashlib
 import http.server
+import sys
 import threading
 import zipfile
 
@@ -251,8 +252,6 @@ def test_the_cache_of_the_user_is_used_otherwise(monkeypatch, tmp_path):
 
 
 def test_the_licence_is_shown_on_a_terminal(real_data, monkeypatch, capsys):
-    import sys
-
     folder = real_data("cocktail-party-eeg")
     monkeypatch.setenv("NEUROALIGN_TEST_DATA", str(folder.parent))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)

@@ -1,19 +1,22 @@
+import csv
+import functools
+import json
 import shutil
 
 import numpy as np
 import pytest
+from scipy.io import loadmat
 from scipy.stats import spearmanr
 
 from neuroalign import rsa, schema, storage
-from neuroalign.datasets import PREPARE, prepare
+from neuroalign.datasets import PREPARE, prepare, read_card
 from neuroalign.errors import ConfigError, IntegrityError
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tables(real_data):
+    @functools.cache
     def make(name):
-        from neuroalign.datasets import read_card
-
         return PREPARE[read_card(name).prepare](real_data(name))
 
     return make
@@ -84,8 +87,6 @@ def test_cocktail_channels_are_in_the_order_of_the_montage(tables):
 
 
 def test_cocktail_streams_follow_the_published_order(real_data, tables):
-    from scipy.io import loadmat
-
     folder = real_data("cocktail-party-eeg")
     got = tables("cocktail-party-eeg")
     female, male = (loadmat(folder / f"{talker}_env.mat")["stim1"] for talker in "FM")
@@ -130,8 +131,6 @@ def test_narratives(tables):
 
 
 def test_narratives_mean_vector_by_hand(real_data, tables):
-    import json
-
     vectors = json.loads((real_data("narratives-black-glove") / "glove_embeddings.json").read_text())
     expected = (np.array(vectors["was"]) + vectors["a"] + vectors["junior"]) / 3
     np.testing.assert_allclose(tables("narratives-black-glove")["words"].values[3], expected, rtol=1e-5)
@@ -151,8 +150,6 @@ def test_auditory_parcels_follow_the_word_rate(tables):
 
 
 def test_transcript_stands_two_volumes_late(real_data, tables):
-    import csv
-
     with (real_data("narratives-black-glove") / "black_gentle.csv").open() as file:
         onsets = [float(row["onset"]) for row in csv.DictReader(file) if row["onset"]]
     expected = np.bincount(np.ceil(np.array(onsets) / 1.5).astype(int) + 1, minlength=538)[:538]

@@ -4,6 +4,9 @@ import errno
 import itertools
 import json
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -140,6 +143,31 @@ def test_disk_error_at_every_operation(tmp_path, shim, case, earlier):
         assert partial == []
         if count <= k:
             break
+
+
+KILLED = """
+import itertools, sys
+import numpy as np, xarray as xr
+from neuroalign import storage
+for k in itertools.count():
+    storage.save(xr.Dataset({"x": ("time", np.full(1000, float(k)))}), sys.argv[1])
+    print(k, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_process_leaves_a_whole_result(tmp_path):
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        path = tmp_path / "x.zarr"
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        values = storage.open(path, verify="full")["x"].values
+        assert (values == values[0]).all()
 
 
 def test_everything_is_flushed_before_it_gets_its_name(tmp_path, shim):
