@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _MI_COMPRESSED = 15
+_MAX_HEADER = 1 << 20
 _MAT_BYTES = {"double": 8, "single": 4, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "int16": 2, "uint16": 2}
 # What scipy and h5py raise on damaged files; anything else is a defect of ours and must be seen.
 _MAT_ERRORS: tuple[type[Exception], ...] = (ValueError, TypeError, KeyError, IndexError, OSError, EOFError)
@@ -69,13 +70,8 @@ def _damaged(path: Path, expected: object, got: object) -> IntegrityError:
 def _parse_npy(path: Path, name: str, handle: BinaryIO, size: int, max_bytes: int) -> NDArray[Any]:
     """Read one array of `size` bytes with its header; the size must be exactly what the header declares."""
     try:
-        version = np.lib.format.read_magic(handle)
-        read_header: Callable[..., Any] = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version, _unknown_version)
-        shape, fortran, dtype = read_header(handle)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError, UnicodeDecodeError) as error:
+        shape, fortran, dtype = _npy_header(handle)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise _damaged(path, f"the header of a .npy array ({name})", str(error)) from error
     if dtype.hasobject:
         raise IntegrityError(
@@ -95,8 +91,23 @@ def _parse_npy(path: Path, name: str, handle: BinaryIO, size: int, max_bytes: in
     return data.reshape(shape[::-1]).T if fortran else data.reshape(shape)
 
 
-def _unknown_version(handle: BinaryIO) -> Any:
-    raise ValueError("unknown version of the .npy format")
+def _npy_header(handle: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type; only literals are accepted, and nothing that NumPy repairs with a warning."""
+    magic = handle.read(8)
+    width = {1: 2, 2: 4, 3: 4}.get(magic[6]) if len(magic) == 8 and magic[:6] == b"\x93NUMPY" else None
+    if width is None:
+        raise ValueError(f"first bytes {magic!r}")
+    length = int.from_bytes(handle.read(width), "little")
+    text = handle.read(min(length, _MAX_HEADER + 1))
+    if len(text) != length or length > _MAX_HEADER:
+        raise ValueError(f"a header of {length} bytes")
+    entries = ast.literal_eval(text.decode("utf-8" if magic[6] == 3 else "latin1").strip())
+    if not isinstance(entries, dict) or set(entries) != {"descr", "fortran_order", "shape"}:
+        raise ValueError(f"entries {entries!r}")
+    shape, fortran = entries["shape"], entries["fortran_order"]
+    if not (isinstance(shape, tuple) and all(type(n) is int for n in shape) and isinstance(fortran, bool)):
+        raise ValueError(f"shape {shape!r}, fortran_order {fortran!r}")
+    return shape, fortran, np.lib.format.descr_to_dtype(entries["descr"])
 
 
 def read_npy(path: Path, max_bytes: int) -> Arrays:

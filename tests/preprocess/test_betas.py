@@ -1,0 +1,182 @@
+"""Single-trial responses: known answers, slow references, nilearn, and a real run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from neuroalign import schema
+from neuroalign.errors import AlignmentError, ConfigError, SchemaError
+from neuroalign.preprocess import SingleTrialBetas
+from neuroalign.preprocess.hrf import cosine_drift, event_regressors
+
+TR, N = 2.0, 200
+
+
+def table(n: int = 20, seed: int = 0, gap: float = 16.0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    onset = 5.0 + gap * np.arange(n) + rng.uniform(0, 4, n)
+    ids = [f"s{i:02d}" for i in rng.permutation(n)]
+    return pd.DataFrame({"onset": onset, "duration": 2.0, "stimulus_id": ids, "trial_type": "image"})
+
+
+def simulate(events: pd.DataFrame, *, noise: float, seed: int = 0) -> tuple[xr.Dataset, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    times = np.arange(N) * TR
+    truth = rng.normal(2, 1, (len(events), 5))
+    bold = event_regressors("spm", events["onset"], events["duration"], times) @ truth
+    drift = cosine_drift(N, 1 / TR, 0.008) @ rng.normal(0, 20, (cosine_drift(N, 1 / TR, 0.008).shape[1], 5))
+    values = 100 + bold + drift + noise * rng.normal(size=bold.shape)
+    ds = schema.fmri_masked(
+        values, ijk=np.arange(15).reshape(5, 3), affine=np.eye(4), tr=TR, volume_shape=(20, 20, 20), events=events
+    )
+    return ds.assign_attrs(subject="01", run="02"), truth
+
+
+@pytest.mark.parametrize("method", ["lsa", "lss"])
+def test_known_answer(method: str) -> None:
+    events = table()
+    ds, truth = simulate(events, noise=0.0)
+    betas = SingleTrialBetas(method=method).fit_transform(ds)
+    assert betas.dims == ("trial", "voxel")
+    if method == "lsa":
+        np.testing.assert_allclose(betas.values, truth, atol=1e-4)
+    assert np.corrcoef(betas.values.ravel(), truth.ravel())[0, 1] > 0.95
+    assert betas["stimulus_id"].values.tolist() == events["stimulus_id"].tolist()
+    assert set(betas["run"].values) == {"02"}
+    np.testing.assert_array_equal(betas["i"].values, ds["i"].values)
+    assert betas.attrs["volume_shape"] == [20, 20, 20]
+    assert schema.history(betas)["steps"][-1]["step"] == "SingleTrialBetas"
+
+
+def test_noise_of_the_betas_is_as_theory_says() -> None:
+    events = table()
+    times = np.arange(N) * TR
+    design = np.column_stack(
+        [event_regressors("spm", events["onset"], 2.0, times), cosine_drift(N, 1 / TR, 0.01), np.ones(N)]
+    )
+    expected = np.sqrt(np.diag(np.linalg.inv(design.T @ design))[: len(events)])
+    errors = []
+    for seed in range(40):
+        ds, truth = simulate(events, noise=1.0, seed=seed)
+        errors.append(SingleTrialBetas().fit_transform(ds).values - truth)
+    spread = np.std(np.concatenate(errors, axis=1), axis=1)
+    np.testing.assert_allclose(spread, expected, rtol=0.25)
+
+
+def test_separate_models_equal_the_obvious_loop() -> None:
+    events = table(25, gap=6.0)
+    ds, _ = simulate(events, noise=1.0)
+    betas = SingleTrialBetas(method="lss").fit_transform(ds).values
+    times = np.arange(N) * TR
+    trials = event_regressors("spm", events["onset"], events["duration"], times)
+    nuisance = np.column_stack([cosine_drift(N, 1 / TR, 0.01), np.ones(N)])
+    for trial in range(len(events)):
+        design = np.column_stack([trials[:, trial], np.delete(trials, trial, axis=1).sum(axis=1), nuisance])
+        expected = np.linalg.lstsq(design, ds["bold"].values.astype(float), rcond=None)[0][0]
+        np.testing.assert_allclose(betas[trial], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+def test_betas_agree_with_nilearn() -> None:
+    from nilearn.glm.first_level import make_first_level_design_matrix, run_glm
+
+    events = table()
+    ds, _ = simulate(events, noise=1.0)
+    frame = events.assign(trial_type=[f"t{i:02d}" for i in range(len(events))])[["onset", "duration", "trial_type"]]
+    design = make_first_level_design_matrix(
+        np.arange(N) * TR, frame, hrf_model="spm", drift_model="cosine", high_pass=0.01
+    )
+    labels, results = run_glm(ds["bold"].values.astype(float), design.values, noise_model="ols")
+    (result,) = results.values()
+    assert len(set(labels)) == 1
+    theirs = np.asarray(result.theta)[[design.columns.get_loc(name) for name in frame["trial_type"]]]
+    ours = SingleTrialBetas(high_pass=0.01).fit_transform(ds).values
+    assert np.corrcoef(ours.ravel(), theirs.ravel())[0, 1] > 0.999
+    np.testing.assert_allclose(ours, theirs, atol=0.1)
+
+
+def test_runs_are_modelled_alone() -> None:
+    first, truth_1 = simulate(table(seed=1), noise=0.0, seed=1)
+    second, truth_2 = simulate(table(seed=2), noise=0.0, seed=2)
+    tree = xr.DataTree.from_dict({"/run-01": first.assign_attrs(run="01"), "/run-02": second})
+    betas = SingleTrialBetas().fit_transform(tree)
+    np.testing.assert_allclose(betas.values, np.concatenate([truth_1, truth_2]), atol=1e-4)
+    assert betas["run"].values.tolist() == ["01"] * 20 + ["02"] * 20
+    joined = schema.fmri_masked(
+        np.concatenate([first["bold"].values, second["bold"].values]),
+        ijk=np.arange(15).reshape(5, 3),
+        affine=np.eye(4),
+        tr=TR,
+        volume_shape=(20, 20, 20),
+        events=pd.concat([table(seed=1).assign(run="01"), table(seed=2).assign(run="02")]),
+    )
+    times = np.tile(np.arange(N) * TR, 2)
+    columns = {"event_run": ("event", joined["run"].values)}
+    joined = joined.drop_vars("run").assign_coords(
+        time=times, run=("time", np.repeat(["01", "02"], N).astype(object)), **columns
+    )
+    np.testing.assert_allclose(SingleTrialBetas().fit_transform(joined).values, betas.values, atol=1e-5)
+    with pytest.raises(AlignmentError, match="given to runs"):
+        SingleTrialBetas().fit_transform(joined.drop_vars("event_run"))
+
+
+def test_start_time_moves_the_volumes() -> None:
+    events = table()
+    ds, truth = simulate(events, noise=0.0)
+    moved = ds.assign_coords(onset=("event", events["onset"].to_numpy() + 0.7)).assign_attrs(start_time=0.7)
+    np.testing.assert_allclose(SingleTrialBetas().fit_transform(moved).values, truth, atol=1e-4)
+
+
+def test_volumes_and_regions_keep_their_dimensions() -> None:
+    ds, _ = simulate(table(), noise=0.1)
+    values = ds["bold"].values.reshape(N, 1, 1, 5)
+    volume = schema.fmri_volume(values, affine=np.eye(4), tr=TR, events=table())
+    assert SingleTrialBetas().fit_transform(volume).dims == ("trial", "k", "j", "i")
+    region = schema.fmri_regions(ds["bold"].values, roi=list("abcde"), tr=TR, events=table())
+    assert SingleTrialBetas().fit_transform(region)["roi"].values.tolist() == list("abcde")
+
+
+def test_faults_are_named() -> None:
+    events = table()
+    ds, _ = simulate(events, noise=1.0)
+    with pytest.raises(AlignmentError, match="outside the run"):
+        SingleTrialBetas().fit_transform(ds.assign_coords(onset=("event", events["onset"].to_numpy() * 1000)))
+    with pytest.raises(AlignmentError, match="no events"):
+        SingleTrialBetas().fit_transform(ds.drop_vars(["onset"]))
+    with pytest.raises(AlignmentError, match="duration"):
+        SingleTrialBetas().fit_transform(ds.assign_coords(duration=("event", np.full(20, np.nan))))
+    with pytest.raises(SchemaError, match="cannot be told apart"):
+        SingleTrialBetas().fit_transform(ds.assign_coords(onset=("event", np.full(20, 10.0))))
+    with pytest.raises(SchemaError, match="NaN"):
+        SingleTrialBetas().fit_transform(ds.assign(bold=ds["bold"].where(ds["voxel"] > 0)))
+    with pytest.raises(SchemaError, match="the Dataset itself"):
+        SingleTrialBetas().fit_transform(ds["bold"])
+    with pytest.raises(ConfigError, match="lsa or lss"):
+        SingleTrialBetas(method="glm").fit_transform(ds)
+    with pytest.raises(ConfigError, match="high-pass"):
+        SingleTrialBetas(high_pass=128.0).fit_transform(ds)
+    with pytest.raises(AlignmentError, match="no fMRI run"):
+        SingleTrialBetas().fit_transform(xr.Dataset())
+
+
+def test_real_checkerboard_is_in_visual_cortex(real_data: Callable[[str], Path]) -> None:
+    """Blocks of a flickering checkerboard against fixation: strong positive betas in some voxels, above any chance."""
+    from neuroalign.loaders.fmri import read_fmri
+
+    folder = real_data("fmriprep-visualcontrol")
+    ds = read_fmri(next(folder.glob("*_bold.nii.gz")), tr=1.0)
+    brain = ds["bold"].mean("time") > 100
+    ds = ds.assign(bold=ds["bold"].where(brain, 0.0))
+    events = pd.read_csv(next(folder.glob("*_desc-events.tsv")), sep="\t").query("event == 'Checkerboard'")
+    ds = ds.assign_coords({name: ("event", events[name].to_numpy()) for name in ("onset", "duration")})
+    betas = SingleTrialBetas("glover").fit_transform(ds).where(brain)
+    t = betas.mean("trial") / (betas.std("trial", ddof=1) / np.sqrt(betas.sizes["trial"]))
+    assert betas.sizes["trial"] == len(events)
+    assert float(t.max()) > 8
+    assert float((t > 4).sum()) > 5 * float((t < -4).sum())
