@@ -5,10 +5,13 @@ from neuroalign.loaders.eeg import read_eeg
 from neuroalign.loaders.events import read_events, read_tsv
 from neuroalign.loaders.fmri import read_fmri
 from neuroalign.loaders.ieeg import read_ieeg
+from neuroalign.loaders.load import load
 from neuroalign.loaders.meg import read_meg
 from neuroalign.loaders.stimuli import read_stimuli
+from neuroalign.loaders.table import read_table
 
 __all__ = [
+    "load",
     "read_bids",
     "read_eeg",
     "read_events",
@@ -16,5 +19,6 @@ __all__ = [
     "read_ieeg",
     "read_meg",
     "read_stimuli",
+    "read_table",
     "read_tsv",
 ]

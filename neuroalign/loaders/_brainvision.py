@@ -115,13 +115,17 @@ def _bv_size(
 
 def _last_marker(path: Path) -> int:
     sections, whole = _ini(path)
+    if "Marker Infos" not in sections:
+        raise damaged(path, "no section [Marker Infos]", "a list of markers", f"{path.stat().st_size} bytes")
     last = 0
-    rows = sections.get("Marker Infos", {})
+    rows = sections["Marker Infos"]
     if list(rows) != [f"Mk{i + 1}" for i in range(len(rows))]:
         raise damaged(path, "[Marker Infos]", f"Mk1 to Mk{len(rows)}", ", ".join(list(rows)[:3]) + ", ...")
     for row, value in rows.items():
         cells = value.split(",")
-        if len(cells) < 5 or not cells[4] or (not whole and row == list(rows)[-1] and len(cells) == 5):
+        if len(cells) < 5 or not cells[4]:
             raise damaged(path, row, "type, description, position, size, channel", value)
         last = max(last, int(number(path, f"position of {row}", cells[2])))
+    if not whole and not path.read_bytes().rstrip().rsplit(b"\n", 1)[-1].startswith(b"Mk"):
+        raise damaged(path, "the last line is cut", "a line end", "none")
     return last

@@ -20,6 +20,7 @@ __all__ = [
     "FIF_RAW",
     "Declared",
     "check_ctf",
+    "check_kit",
     "check_mat",
     "check_names",
     "cut",
@@ -206,6 +207,36 @@ def _walk_fif(path: Path, file: IO[bytes], size: int | None, blocks: set[int]) -
         file.seek(last - 1)
         if len(file.read(1)) < 1:
             raise cut(path, last, file.tell())
+
+
+def check_kit(path: Path) -> None:
+    """Compare the directory of a KIT file with the size of the file.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.sqd`` or ``.con`` file.
+
+    Raises
+    ------
+    IntegrityError
+        If an entry lies beyond the end.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(16 * 256)
+    if len(head) < 16:
+        raise cut(path, 16, len(head), "bytes of header")
+    count = struct.unpack_from("<i", head, 12)[0]
+    if not 0 < count <= 256:
+        raise damaged(path, "number of directory entries", "1 to 256", count)
+    if len(head) < 16 * count:
+        raise cut(path, 16 * count, len(head), "bytes of header")
+    for k in range(count):
+        offset, each, _, n = struct.unpack_from("<Iiii", head, 16 * k)
+        # Entry 10 is data that a continuous file may announce without holding it.
+        if k != 10 and each > 0 and n > 0 and offset + each * n > size:
+            raise cut(path, offset + each * n, size)
 
 
 def check_ctf(path: Path, n_channels: int, n_times: int) -> None:

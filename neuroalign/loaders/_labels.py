@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from neuroalign.errors import SchemaError, require
 from neuroalign.loaders import _mne
 from neuroalign.loaders._integrity import Declared
 
-__all__ = ["IEEG_TYPES", "MEG_TYPES", "Labels", "Request", "channel_types", "label", "select"]
+__all__ = ["IEEG_TYPES", "MEG_TYPES", "PREFIX", "Labels", "Request", "channel_types", "label", "other_type", "select"]
 
 MEG_TYPES = ("mag", "grad", "ref_meg")
 IEEG_TYPES = ("seeg", "ecog", "dbs")
@@ -21,6 +22,23 @@ IEEG_TYPES = ("seeg", "ecog", "dbs")
 _EDF_FACTORS = {"uV": 1e-6, "µV": 1e-6, "μV": 1e-6, "\x83\xcaV": 1e-6, "mV": 1e-3}
 _BRAINVISION_SCALED = ("V", "mV", "µV", "uV", "nV", "µS", "uS", "S")
 _BRAINVISION_MISC = {"°C": "C", "C": "C", "n/a": "a.u.", "ARU": "a.u.", "N": "a.u."}
+
+
+PREFIX = re.compile(r"^(?:EEG|SEEG|ECOG|POL|DBS)[ _]+", re.IGNORECASE)
+#: Names of channels that are not in the brain, whatever the file calls them.
+_OTHER = (
+    (re.compile(r"^(?:EKG|ECG)", re.IGNORECASE), "ecg"),
+    (re.compile(r"^(?:[HV]?EOG|[LR]OC$)", re.IGNORECASE), "eog"),
+    (re.compile(r"^EMG", re.IGNORECASE), "emg"),
+    (re.compile(r"^(?:TRIG|STI|STATUS|DTRIG)", re.IGNORECASE), "stim"),
+    (re.compile(r"^(?:DC\d+|MIC|SPO2|ETCO2|PULSE|PLETH|RESP|EVENT|MARK|OSAT|PR$)", re.IGNORECASE), "misc"),
+)
+
+
+def other_type(name: str) -> str | None:
+    """Tell the type of a channel that is not in the brain from its name; None for all others."""
+    plain = PREFIX.sub("", name)
+    return next((kind for pattern, kind in _OTHER if pattern.match(plain)), None)
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ def _brainvision_types(
             types[i] = "eeg"
         elif types[i] == "misc" and not known:
             unknown[name] = unit
-    if unknown and "eeg" not in types:
+    if len(unknown) > types.count("eeg"):
         raise _unknown_unit(path, *next(iter(unknown.items())))
     if unknown:
         listed = ", ".join(f"{name} ({unit})" for name, unit in list(unknown.items())[:5])
@@ -193,12 +211,12 @@ def _unit(
             return kind, si, factor / taken
     if stated is None:
         return kind, unit, 1.0
-    if kind == "misc" and stated not in schema.UNITS and stated not in _EDF_FACTORS:
-        return kind, _BRAINVISION_MISC.get(stated, "a.u."), 1.0
-    try:
-        si, factor = schema.to_si("uV" if stated in _EDF_FACTORS and stated not in schema.UNITS else stated)
-    except SchemaError:
-        raise _unknown_unit(path, name, stated) from None
+    if stated not in schema.UNITS and stated not in _EDF_FACTORS:
+        other = other_type(name) if kind == "eeg" else kind
+        if other != "misc":
+            raise _unknown_unit(path, name, stated)
+        return other, _BRAINVISION_MISC.get(stated, "a.u."), 1.0
+    si, factor = schema.to_si("uV" if stated not in schema.UNITS else stated)
     return (kind if si == "V" or kind == "misc" else "misc"), si, factor / taken
 
 

@@ -54,7 +54,7 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     ds = _build(recording, values, labels, request)
     ds = ds.assign_attrs(format=reader)
     for note in notes:
-        ds = schema.log(ds, f"MNE on {path.name}: {note}")
+        ds = schema.log(ds, f"{path.name}: {note}")
     if declared.problem is not None:
         ds = _note_truncation(ds, path, declared.problem)
     if request.lazy is False:
@@ -122,6 +122,8 @@ def _check(path: Path, kind: str, allow_truncated: bool) -> _integrity.Declared:
             return _integrity.Declared(sorted(p for p in path.rglob("*") if p.is_file()))
         if kind == "eeglab":
             _integrity.check_mat(path)
+        if kind == "kit":
+            _integrity.check_kit(path)
         return _integrity.Declared([path])
 
 

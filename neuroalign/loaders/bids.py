@@ -16,9 +16,11 @@ from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 from neuroalign.loaders import _layout
 from neuroalign.loaders._labels import MEG_TYPES, Request
 from neuroalign.loaders._layout import Recording
+from neuroalign.loaders._nifti import open_nifti
 from neuroalign.loaders._sensors import read_sensors
 from neuroalign.loaders._text import read_json
 from neuroalign.loaders.events import read_events, read_tsv
+from neuroalign.loaders.fmri import _repetition_time as repetition_time
 from neuroalign.loaders.fmri import read_fmri
 from neuroalign.loaders.ieeg import BIDS_TYPES, IEEG_TYPES, apply_table, contact_coords
 
@@ -306,13 +308,10 @@ def _read_bold(
     mask = options.pop("mask", "auto")
     if isinstance(mask, str) and mask == "auto":
         mask = _brain_mask(root, recording) if options.get("atlas") is None else None
-    told = sidecar.get("RepetitionTime")
-    if (
-        options.get("tr") is None
-        and isinstance(told, int | float)
-        and not recording.path.with_name(recording.path.name.split(".")[0] + ".json").is_file()
-    ):
-        options["tr"] = float(told)  # inherited from a folder above, where read_fmri does not look
+    beside = recording.path.with_name(recording.path.name.split(".")[0] + ".json")
+    if options.get("tr") is None and "RepetitionTime" in sidecar and not beside.is_file():
+        # Inherited from a folder above, where read_fmri does not look; it must agree with the header all the same.
+        options["tr"] = repetition_time(open_nifti(recording.path), dict(sidecar), None)
     known = ("atlas", "labels", "tr", "lazy", "verify", "max_bytes")
     if unknown := sorted(set(options) - set(known)):
         raise ConfigError("Unknown option for fMRI.", expected=", ".join(("mask", *known)), got=unknown)

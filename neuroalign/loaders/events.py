@@ -49,7 +49,7 @@ def read_tsv(path: str | Path, *, required: Sequence[str] = (), text: Sequence[s
         number of the line.
     """
     path = Path(path)
-    lines = read_text(path).splitlines()
+    lines = re.split(r"\r\n|\n|\r", read_text(path))
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -73,15 +73,15 @@ def read_tsv(path: str | Path, *, required: Sequence[str] = (), text: Sequence[s
 
 def _check_header(path: Path, names: list[str], required: Sequence[str]) -> None:
     where = f"{path}, line 1"
-    missing = [name for name in required if name not in names]
-    if missing:
-        tabs = "" if len(names) > 1 else "; are the columns separated by tabs?"
-        raise SchemaError(f"Column {missing[0]!r} is missing{tabs}", expected=list(required), got=names, where=where)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise SchemaError("A column occurs twice.", expected="unique names", got=twice, where=where)
     if "" in names:
         raise SchemaError("A column has no name.", expected="a name for each column", got=names, where=where)
+    missing = [name for name in required if name not in names]
+    if missing:
+        tabs = "" if len(names) > 1 else "; are the columns separated by tabs?"
+        raise SchemaError(f"Column {missing[0]!r} is missing{tabs}", expected=list(required), got=names, where=where)
 
 
 def _typed(path: Path, name: str, cells: list[str], text: bool) -> pd.Series:

@@ -12,23 +12,14 @@ import xarray as xr
 
 from neuroalign import schema
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.loaders._labels import IEEG_TYPES, Request
+from neuroalign.loaders._labels import IEEG_TYPES, PREFIX, Request, other_type
 from neuroalign.loaders._sensors import read_sensors
 from neuroalign.loaders.events import read_tsv
 
 __all__ = ["parse_contact", "read_ieeg"]
 
-_PREFIX = re.compile(r"^(?:EEG|SEEG|ECOG|POL|DBS)[ _]+", re.IGNORECASE)
 _SUFFIX = re.compile(r"[ -]+(?:Ref\w*|AVG|G\d|LE|CPz)$", re.IGNORECASE)
 _CONTACT = re.compile(r"([A-Za-z][A-Za-z0-9]*?(?:[ _][A-Za-z]+)*'?)[ _-]?0*(\d{1,3})")
-#: Names of channels that are not in the brain, whatever the file calls them.
-_OTHER = (
-    (re.compile(r"^(?:EKG|ECG)", re.IGNORECASE), "ecg"),
-    (re.compile(r"^(?:[HV]?EOG|[LR]OC$)", re.IGNORECASE), "eog"),
-    (re.compile(r"^EMG", re.IGNORECASE), "emg"),
-    (re.compile(r"^(?:TRIG|STI|STATUS|DTRIG)", re.IGNORECASE), "stim"),
-    (re.compile(r"^(?:DC\d+|MIC|SPO2|ETCO2|PULSE|PLETH|RESP|EVENT|MARK|OSAT|PR$)", re.IGNORECASE), "misc"),
-)
 #: Types in BIDS channels.tsv -> MNE's names.
 BIDS_TYPES = {
     "SEEG": "seeg", "ECOG": "ecog", "DBS": "dbs", "EEG": "eeg", "EOG": "eog", "VEOG": "eog", "HEOG": "eog",
@@ -60,7 +51,7 @@ def parse_contact(name: str) -> tuple[str, int | None]:
     >>> parse_contact("L'12"), parse_contact("EEG LACN 03-Ref"), parse_contact("EKG")
     (("L'", 12), ('LACN', 3), ('', None))
     """
-    core = _SUFFIX.sub("", _PREFIX.sub("", name.strip()))
+    core = _SUFFIX.sub("", PREFIX.sub("", name.strip()))
     match = _CONTACT.fullmatch(core)
     return (match[1].strip(), int(match[2])) if match else ("", None)
 
@@ -182,9 +173,7 @@ def _retype(names: list[str], types: list[str], kinds: Mapping[str, str], rest: 
     for name, kind in zip(names, types, strict=True):
         if kind != "eeg" or name in changes:
             continue
-        plain = _PREFIX.sub("", name)
-        other = next((found for pattern, found in _OTHER if pattern.match(plain)), None)
-        changes[name] = other or rest or ("misc" if kinds else "seeg")
+        changes[name] = other_type(name) or rest or ("misc" if kinds else "seeg")
     return changes
 
 

@@ -29,6 +29,7 @@ KINDS = {
     ".txt": "text",
 }
 MAX_PIXELS = 2**28
+_TEXT = ("stimulus_id", "path", "filename", "stim_file", "text", "sha256")
 
 
 def read_stimuli(path: str | Path, *, table: str = "stimuli.tsv") -> xr.Dataset:
@@ -37,16 +38,17 @@ def read_stimuli(path: str | Path, *, table: str = "stimuli.tsv") -> xr.Dataset:
     Parameters
     ----------
     path : path-like
-        A table with the columns ``stimulus_id`` and ``path`` (relative to the table) and any others; or a folder with
-        such a table in it; or a folder of files, whose ids are then their names without the suffix.
+        A table with the columns ``stimulus_id`` and ``path`` (or, as in BIDS, ``filename``; relative to the table)
+        and any others; or a folder with such a table in it; or a folder of files, whose ids are then their names
+        without the suffix.
     table : str
         Name of the table in a folder.
 
     Returns
     -------
     Dataset
-        Dim ``stimulus``, indexed by id, with ``modality``, ``path`` (relative to ``attrs["folder"]``), ``sha256`` and
-        all columns of the table. Where all stimuli are images of one size, the lazy variable ``image`` (stimulus,
+        Dim ``stimulus``, indexed by id, with ``modality``, ``path`` (relative to the folder of the table), ``sha256``
+        and all columns of the table. Where all stimuli are images of one size, the lazy variable ``image`` (stimulus,
         row, column, rgb) in uint8.
 
     Raises
@@ -66,8 +68,7 @@ def read_stimuli(path: str | Path, *, table: str = "stimuli.tsv") -> xr.Dataset:
     if "path" in frame:
         frame = _with_files(folder, frame)
     image = _images(folder, frame)
-    attrs = {"folder": str(folder.absolute())} if "path" in frame else {}
-    ds = schema.stimulus_table(frame, image=image, attrs=attrs)
+    ds = schema.stimulus_table(frame, image=image)
     if image is not None:
         ds["image"].attrs["units"] = "1"
     return schema.stamp(ds, "read_stimuli", sources=[path])
@@ -86,13 +87,14 @@ def _from_folder(folder: Path) -> pd.DataFrame:
 
 
 def _from_table(path: Path) -> pd.DataFrame:
-    frame = read_tsv(path, required=("stimulus_id",), text=("stimulus_id", "path", "text", "sha256"))
+    frame = read_tsv(path, required=("stimulus_id",), text=_TEXT)
     missing = np.flatnonzero(frame["stimulus_id"].isna())
     if missing.size:
         raise SchemaError("A stimulus has no id.", expected="text", got="n/a", where=f"{path}, line {missing[0] + 2}")
     if not len(frame):
         raise SchemaError("The table holds no stimuli.", expected="at least one row", where=path)
-    return frame
+    named = next((name for name in ("path", "filename", "stim_file") if name in frame), None)
+    return frame if named in (None, "path") else frame.assign(path=frame[named])
 
 
 def _with_files(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
