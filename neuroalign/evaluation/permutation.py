@@ -26,6 +26,9 @@ __all__ = ["SCHEMES", "fdr_bh", "permutation_test"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+#: Working memory of an inner loop that should stay in a core's cache, bytes.
+CACHE = 2**19
+
 
 def permutation_test(
     y_true: Any,
@@ -59,8 +62,9 @@ def permutation_test(
         exchanged between folds.
     block : int, optional
         ``block``: samples a block, which should exceed the time over which the noise is correlated; by default a
-        tenth of the shortest piece. ``circular``: the least shift, by default 1. All allowed shifts are equally
-        likely. A larger one gains power when a single short piece is shifted, at the price of exactness.
+        tenth of the shortest piece. What is left over at the end of a piece stays in place. ``circular``: the least
+        shift, by default 1. All allowed shifts are equally likely. A larger one gains power when a single short piece
+        is shifted, at the price of exactness.
     scorer : {"r2", "r", "ev"}, default "r2"
         The statistic.
     n_permutations : int, default 1000
@@ -178,26 +182,51 @@ def _one_fold(y: Array, p: Array, scorer: str) -> tuple[Array, Array]:
 
 
 class _Shuffles:
-    """Orders of blocks within pieces; a block is one sample for the scheme ``shuffle``."""
+    """Orders of samples within pieces."""
 
-    def __init__(self, blocks: list[list[Index]], n: int, rng: np.random.Generator) -> None:
-        self.n_permutations, self.blocks = n, blocks
-        self.orders = [rng.permuted(np.tile(np.arange(len(b), dtype=np.int32), (n, 1)), axis=1) for b in blocks]
-        self.rows = np.concatenate([index for piece in blocks for index in piece])
+    def __init__(self, pieces: list[Index], n: int, rng: np.random.Generator) -> None:
+        self.n_permutations, self.rows = n, np.concatenate(pieces)
+        self.pieces, self.orders = pieces, [_orders(len(piece), n, rng) for piece in pieces]
 
     def null(self, y: Array, w: Array) -> Array:
         """Sums over samples of rearranged y times w; shape (n_permutations, n_targets)."""
-        out, weights = np.empty((self.n_permutations, y.shape[1])), w[self.rows]
-        for m in range(self.n_permutations):
-            out[m] = np.einsum("nt,nt->t", y[self._arranged(m)], weights)
+        n, n_targets = y.shape
+        out, ones, w = np.empty((self.n_permutations, n_targets)), np.ones(n), w[self.rows]
+        # The gather is bound by memory: targets in slices that stay in cache, many arrangements for each.
+        for few in tiles(self.n_permutations, 8 * n):
+            arranged = [
+                np.concatenate([p[o[m]] for p, o in zip(self.pieces, self.orders, strict=True)])
+                for m in range(few.start, few.stop)
+            ]
+            for part in tiles(n_targets, 8 * n, CACHE):
+                source, weights = np.ascontiguousarray(y[:, part]), np.ascontiguousarray(w[:, part])
+                moved = np.empty_like(source)
+                for m, index in enumerate(arranged, few.start):
+                    np.take(source, index, axis=0, out=moved, mode="clip")
+                    np.multiply(moved, weights, out=moved)
+                    out[m, part] = ones @ moved
         return out
 
-    def _arranged(self, m: int) -> Index:
-        if all(len(index) == 1 for index in self.blocks[0]):
-            return np.concatenate(
-                [np.concatenate(b)[order[m]] for b, order in zip(self.blocks, self.orders, strict=True)]
-            )
-        return np.concatenate([b[i] for b, order in zip(self.blocks, self.orders, strict=True) for i in order[m]])
+
+class _Blocks:
+    """Orders of blocks of equal length within pieces; what is left over at the end of a piece stays in place."""
+
+    def __init__(self, pieces: list[Index], size: int, n: int, rng: np.random.Generator) -> None:
+        self.n_permutations, self.size, self.pieces = n, size, pieces
+        self.orders = [_orders(len(piece) // size, n, rng) for piece in pieces]
+
+    def null(self, y: Array, w: Array) -> Array:
+        """Sums over samples of rearranged y times w; shape (n_permutations, n_targets)."""
+        out = np.zeros((self.n_permutations, y.shape[1]))
+        for index, order in zip(self.pieces, self.orders, strict=True):
+            n_blocks = order.shape[1]
+            whole, rest = index[: n_blocks * self.size], index[n_blocks * self.size :]
+            out += (y[rest] * w[rest]).sum(axis=0)
+            moved, fixed = (v[whole].reshape(n_blocks, self.size, -1) for v in (y, w))
+            for place in range(n_blocks):
+                # (block, target): what each block contributes when it comes to this place
+                out += np.einsum("ikt,kt->it", moved, fixed[place])[order[:, place]]
+        return out
 
 
 class _Shifts:
@@ -221,6 +250,10 @@ class _Shifts:
         return out
 
 
+def _orders(length: int, n: int, rng: np.random.Generator) -> NDArray[np.int32]:
+    return rng.permuted(np.tile(np.arange(length, dtype=np.int32), (n, 1)), axis=1)
+
+
 def _pieces(fold: Index, group: Index, *, ordered: bool) -> list[Index]:
     """Samples between which exchange is allowed: same fold and group and, if order counts, uninterrupted."""
     both = codes(fold * (group.max() + 1) + group, "group")
@@ -234,14 +267,13 @@ def _shuffle(pieces: list[Index], block: int | None, n: int, rng: np.random.Gene
     if block not in (None, 1):
         raise ConfigError("Single samples are shuffled.", expected="block=None", got=block, fix="scheme='block'")
     _check_movable(any(len(piece) > 1 for piece in pieces), "fewer folds, so that each holds several samples")
-    return _Shuffles([list(piece[:, None]) for piece in pieces], n, rng)
+    return _Shuffles(pieces, n, rng)
 
 
-def _blocks(pieces: list[Index], block: int | None, n: int, rng: np.random.Generator) -> _Shuffles:
+def _block(pieces: list[Index], block: int | None, n: int, rng: np.random.Generator) -> _Blocks:
     size = _check_block(block) if block is not None else max(1, min(map(len, pieces)) // 10)
-    cut = [np.split(piece, np.arange(size, len(piece), size)) for piece in pieces]
-    _check_movable(any(len(blocks) > 1 for blocks in cut), f"block= less than {size}")
-    return _Shuffles(cut, n, rng)
+    _check_movable(any(len(piece) >= 2 * size for piece in pieces), f"block= less than {size}, or longer pieces")
+    return _Blocks(pieces, size, n, rng)
 
 
 def _circular(pieces: list[Index], block: int | None, n: int, rng: np.random.Generator) -> _Shifts:
@@ -250,7 +282,7 @@ def _circular(pieces: list[Index], block: int | None, n: int, rng: np.random.Gen
     return _Shifts(pieces, least, n, rng)
 
 
-SCHEMES: dict[str, Any] = {"shuffle": _shuffle, "block": _blocks, "circular": _circular}
+SCHEMES: dict[str, Any] = {"shuffle": _shuffle, "block": _block, "circular": _circular}
 
 
 def _check_block(block: int) -> int:
@@ -264,7 +296,9 @@ def _check_movable(movable: bool, fix: str) -> None:
         raise ConfigError("There is nothing to rearrange within folds and groups.", fix=fix, where="permutation_test")
 
 
-def _run(y: Array, p: Array, fold: Index, scorer: str, plan: _Shuffles | _Shifts) -> tuple[Array, Array, Array]:
+def _run(
+    y: Array, p: Array, fold: Index, scorer: str, plan: _Shuffles | _Blocks | _Shifts
+) -> tuple[Array, Array, Array]:
     """Scores (t,), numbers of arrangements that score as high (t,), and maxima over targets (m,)."""
     score, exceed = np.empty(y.shape[1]), np.empty(y.shape[1])
     null_max = np.full(plan.n_permutations, -np.inf)
