@@ -71,6 +71,8 @@ def choose(values: Labelled) -> Callable[..., Any]:
         return layer_profile
     if {"k", "j", "i"} <= dims or (_is_placed(array) and not has_sensors(array) and "time" not in dims - _SAMPLED):
         return brain
+    if len(dims - _SAMPLED - {"time"}) > 1:  # no axis for a third meaning
+        return distribution
     if "time" in dims and not (dims & {"voxel", "vertex", "grayordinate"}):
         return timecourse
     if has_sensors(array):
@@ -78,7 +80,7 @@ def choose(values: Labelled) -> Callable[..., Any]:
     return _for_sites(array)
 
 
-_SAMPLED = {"trial", "stimulus"}
+_SAMPLED = {"trial", "stimulus", "repeat", "fold"}
 
 
 def _for_sites(array: xr.DataArray) -> Callable[..., Any]:
@@ -109,7 +111,7 @@ def _is_placed(array: xr.DataArray) -> bool:
 
 def _shorten(array: xr.DataArray, function: Callable[..., Any]) -> xr.DataArray:
     """Average trials (and the times of volumes and voxels), and cut long recordings, before they are loaded."""
-    over = [str(dim) for dim in array.dims if dim in ("trial", "stimulus", "repeat", "fold") and array.ndim > 1]
+    over = [str(dim) for dim in array.dims if dim in _SAMPLED and array.ndim > 1]
     if function is brain and "time" in array.dims:
         over.append("time")
     if over:

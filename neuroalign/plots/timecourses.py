@@ -98,7 +98,7 @@ def timecourse(
 
 def _other_dim(array: xr.DataArray, dim: str) -> str | None:
     """Name the one dimension beside `dim`, if there is one."""
-    others = [str(other) for other in array.dims if other != dim]
+    others = sorted((str(other) for other in array.dims if other != dim), key=lambda name: name not in SITE_DIMS)
     require_dims(array, (dim, *others[:1]), needed=(dim,))
     return others[0] if others else None
 
