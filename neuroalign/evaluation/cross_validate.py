@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.errors import AlignmentError, ConfigError, warn
+from neuroalign.align import check_same_samples
+from neuroalign.errors import AlignmentError, ConfigError, SchemaError, warn
 from neuroalign.evaluation._jobs import predict_folds
 from neuroalign.evaluation._labels import (
     STIMULUS_NAMES,
@@ -113,8 +114,7 @@ def cross_validate(
     >>> bool((result.score > 0.9).all()), result.significant.values
     (True, array([ True,  True]))
     """
-    if n_samples(X) != n_samples(y):
-        raise AlignmentError("X and y differ in their number of samples.", expected=n_samples(X), got=n_samples(y))
+    _check_inputs(X, y)
     name = _scorer_name(estimator, scorer)
     plan = _plan(X, y, cv, groups, repeats)
     held_out = _held_out(estimator, X, y, plan, executor)
@@ -153,6 +153,29 @@ class _HeldOut:
     n_averaged: NDArray[np.float64]
     observed: NDArray[Any]
     predicted: NDArray[Any]
+
+
+def _check_inputs(X: Any, y: Any) -> None:
+    if isinstance(y, xr.Dataset):
+        raise SchemaError(
+            "y is a Dataset.",
+            expected="one DataArray",
+            got=list(y.data_vars),
+            fix="pass one variable, such as y['eeg']",
+        )
+    if n_samples(X) != n_samples(y):
+        raise AlignmentError("X and y differ in their number of samples.", expected=n_samples(X), got=n_samples(y))
+    if isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray):
+        check_same_samples(X, y)
+    finite = np.isfinite(matrix(y))
+    if not finite.all(axis=0).any():
+        raise SchemaError(
+            "No target is finite in all samples.",
+            expected="at least one target without NaN or Inf",
+            got=f"{int((~finite.any(axis=1)).sum())} samples without any value",
+            where="y",
+            fix="drop the samples that are not valid first, for example y[y.valid]",
+        )
 
 
 def _scorer_name(estimator: Any, scorer: str | None) -> str:

@@ -274,3 +274,14 @@ def test_wrong_shapes_are_refused():
         cross_validate(Crooked(), X, y)
     with pytest.raises(SchemaError, match="repeated presentations"):
         cross_validate(Ridge(), X.values, y.transpose("trial", ...).values, ceiling="split_half_sb")
+
+
+def test_inputs_that_do_not_belong_together_are_refused():
+    X, y = trials()
+    with pytest.raises(AlignmentError, match="differ in stimulus_id"):
+        cross_validate(Ridge(), X.isel(trial=slice(None, None, -1)), y)
+    with pytest.raises(SchemaError, match=r"y\['eeg'\]"):
+        cross_validate(Ridge(), X, y.to_dataset(name="eeg"))
+    y[:, 3] = np.nan
+    with pytest.raises(SchemaError, match="1 samples without any value"):
+        cross_validate(Ridge(), X, y)
