@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroalign.rsa._compare import KENDALL, Embedding, Pairs
+from neuroalign.rsa._compare import KENDALL, Embedding, Pairs, by_mask
 from neuroalign.rsa._kendall import tau_matrix
 
 Array = NDArray[np.floating]
 Counts = NDArray[np.int64]
+
+#: Entries of RDMs that are embedded at a time.
+BLOCK = 2**17
 
 
 def draw(rng: np.random.Generator, n: int, n_items: int, fewest: int) -> tuple[Counts, int]:
@@ -26,28 +28,6 @@ def draw(rng: np.random.Generator, n: int, n_items: int, fewest: int) -> tuple[C
         redrawn += int(poor.sum())
         counts[poor] = rng.multinomial(n_items, np.full(n_items, 1 / n_items), size=int(poor.sum()))
     return counts, redrawn
-
-
-@dataclass(frozen=True)
-class Group:
-    """Models that have values at the same pairs.
-
-    Attributes
-    ----------
-    index : ndarray of int
-        Which models.
-    keep : ndarray of bool, shape (p,)
-        Their pairs.
-    """
-
-    index: NDArray[np.int64]
-    keep: NDArray[np.bool_]
-
-
-def group_by_mask(models: Array) -> list[Group]:
-    """Group models (m, p) by the pairs that they have."""
-    masks, codes = np.unique(np.isfinite(models), axis=0, return_inverse=True)
-    return [Group(np.flatnonzero(codes.ravel() == i), mask) for i, mask in enumerate(masks)]
 
 
 class Scorer:
@@ -68,69 +48,88 @@ class Scorer:
     def __init__(self, method: str, models: Array, data: Array, pairs: Pairs) -> None:
         self.method, self.models, self.data, self.pairs = method, models, data, pairs
         self.flat = data.reshape(-1, data.shape[-1])
-        self.groups = [g for g in group_by_mask(models) if g.keep.sum() >= 3]
+        self.groups = [(rows, keep) for rows, keep in by_mask(np.isfinite(models)) if keep.sum() >= 3]
         if method not in KENDALL:
             self._whole = Embedding(method, self.flat, pairs)
-            self._parts = [self._embed(group) for group in self.groups]
+            self._parts = [self._embed(rows, keep) for rows, keep in self.groups]
 
-    def _embed(self, group: Group) -> tuple[Embedding, Embedding]:
-        pairs = (self.pairs[0][group.keep], self.pairs[1][group.keep])
-        model = Embedding(self.method, self.models[group.index][:, group.keep], pairs)
-        whole = group.keep.all()
-        return model, self._whole if whole else Embedding(self.method, self.flat[:, group.keep], pairs)
+    def _embed(self, rows: Counts, keep: NDArray[np.bool_]) -> tuple[Embedding, Embedding]:
+        """Embed models that have values at the same pairs, and the data at these pairs."""
+        pairs = (self.pairs[0][keep], self.pairs[1][keep])
+        model = Embedding(self.method, self.models[rows][:, keep], pairs)
+        return model, self._whole if keep.all() else Embedding(self.method, self.flat[:, keep], pairs)
 
     def __call__(self, multiplicity: Counts | None = None) -> tuple[Array, Array]:
-        """Score one sample: similarities (m, t, s) and inner products of the subjects (t, s, s)."""
+        """Score samples.
+
+        Parameters
+        ----------
+        multiplicity : ndarray of int, shape (n, n_conditions), or None
+            Copies of each condition; None for the data as they are.
+
+        Returns
+        -------
+        scores : ndarray, shape (n, m, t, s)
+            Similarities; n is 1 for None.
+        gram : ndarray, shape (n, t, s, s)
+            Inner products of the subjects' RDMs.
+        """
         weights = None
         if multiplicity is not None:
-            weights = (multiplicity[self.pairs[0]] * multiplicity[self.pairs[1]]).astype(np.float64)
+            weights = (multiplicity[:, self.pairs[0]] * multiplicity[:, self.pairs[1]]).astype(np.float64)
         t, s, p = self.data.shape
-        scores = np.full((len(self.models), t * s), np.nan)
+        n = 1 if multiplicity is None else len(multiplicity)
+        scores = np.full((n, len(self.models), t * s), np.nan)
         if self.method in KENDALL:
-            return self._kendall(scores, weights)
+            samples = [self._kendall(scores[i], None if weights is None else weights[i]) for i in range(n)]
+            return scores.reshape(n, -1, t, s), np.stack(samples)
         left, right = self._whole.unit(multiplicity, weights)
-        gram = left.reshape(t, s, p) @ right.reshape(t, s, p).swapaxes(1, 2)
-        for group, (model, data) in zip(self.groups, self._parts, strict=True):
-            part = weights if weights is None else weights[group.keep]
+        gram = left.reshape(n, t, s, p) @ right.reshape(n, t, s, p).swapaxes(-1, -2)
+        for (rows, keep), (model, data) in zip(self.groups, self._parts, strict=True):
+            part = weights if weights is None else weights[:, keep]
             columns = right if data is self._whole else data.unit(multiplicity, part)[1]
-            scores[group.index] = model.unit(multiplicity, part)[0] @ columns.T
-        return scores.reshape(-1, t, s), gram
+            scores[:, rows] = model.unit(multiplicity, part)[0] @ columns.swapaxes(-1, -2)
+        return scores.reshape(n, -1, t, s), gram
 
-    def _kendall(self, scores: Array, weights: Array | None) -> tuple[Array, Array]:
-        t, s, _ = self.data.shape
+    def _kendall(self, scores: Array, weights: Array | None) -> Array:
+        """Fill the scores (m, t s) of one sample and give the taus among subjects (t, s, s)."""
         adjust = self.method == "kendall-tau-b"
-        gram = np.stack([tau_matrix(x, x, weights, adjust=adjust) for x in self.data])
-        for group in self.groups:
-            part = weights if weights is None else weights[group.keep]
-            model, data = self.models[group.index][:, group.keep], self.flat[:, group.keep]
-            scores[group.index] = tau_matrix(model, data, part, adjust=adjust)
-        return scores.reshape(-1, t, s), gram
+        for rows, keep in self.groups:
+            part = weights if weights is None else weights[keep]
+            scores[rows] = tau_matrix(self.models[rows][:, keep], self.flat[:, keep], part, adjust=adjust)
+        return np.stack([tau_matrix(x, x, weights, adjust=adjust) for x in self.data])
 
 
 def subject_mean(scores: Array, counts: Counts) -> Array:
-    """Average scores (..., s) over resampled subjects, leaving out undefined ones."""
+    """Average scores (n, m, t, s) over resampled subjects (n, s), leaving out undefined ones: (n, m, t)."""
     there = np.isfinite(scores)
-    total = np.where(there, scores, 0) @ counts
-    weight = there @ counts
+    total = np.einsum("nmts,ns->nmt", np.where(there, scores, 0), counts)
+    weight = np.einsum("nmts,ns->nmt", there, counts)
     return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
 
 
 def lower_bound(gram: Array, counts: Counts) -> Array:
-    """Mean similarity of each subject to the pool of all other subjects, from inner products (t, s, s) -> (t,).
+    """Mean similarity of each subject to the pool of all others, from inner products (n, t, s, s): (n, t).
 
     All copies of the left-out subject leave the pool.
     """
     gram = np.where(np.isfinite(gram), gram, 0)
-    own = np.diagonal(gram, axis1=1, axis2=2)
-    c = counts * (own > 0)  # (t, s): RDMs without variance take no part
-    toward = np.einsum("tsu,tu->ts", gram, c)
+    own = np.diagonal(gram, axis1=-2, axis2=-1)
+    c = counts[:, None] * (own > 0)  # (n, t, s): RDMs without variance take no part
+    toward = np.einsum("ntsu,ntu->nts", gram, c)
     above = toward - c * own
-    size = np.einsum("ts,ts->t", c, toward)[:, None] - 2 * c * toward + c**2 * own
+    size = np.einsum("nts,nts->nt", c, toward)[..., None] - 2 * c * toward + c**2 * own
     found = np.divide(above, np.sqrt(np.maximum(size, 0)), out=np.full(above.shape, np.nan), where=size > 1e-12)
     there = np.where(np.isfinite(found), c, 0)
-    total = (np.where(np.isfinite(found), found, 0) * there).sum(1)
-    weight = there.sum(1)
+    total, weight = (np.where(np.isfinite(found), found, 0) * there).sum(-1), there.sum(-1)
     return np.divide(total, weight, out=np.full(total.shape, np.nan), where=weight > 0)
+
+
+def _reduce(scores: Array, gram: Array, counts: Counts) -> Array:
+    """Mean score of each model over subjects, and the lower ceiling last: (n, m + 1, t)."""
+    n = len(counts)
+    scores, gram = (np.broadcast_to(x, (n, *x.shape[1:])) for x in (scores, gram))
+    return np.concatenate([subject_mean(scores, counts), lower_bound(gram, counts)[:, None]], axis=1)
 
 
 def resample(scorer: Scorer, kinds: Sequence[str], conditions: Counts, subjects: Counts) -> dict[str, Array]:
@@ -152,18 +151,17 @@ def resample(scorer: Scorer, kinds: Sequence[str], conditions: Counts, subjects:
     dict of ndarray, shape (n, m + 1, t)
         Mean scores of each model, and the lower noise ceiling last.
     """
-    n, (t, s, _) = len(conditions), scorer.data.shape
-    out: dict[str, Array] = {kind: np.empty((n, len(scorer.models) + 1, t)) for kind in kinds}
-    ones = np.ones(s, dtype=np.int64)
-    whole = scorer()
-    for i in range(n):
-        sample = scorer(conditions[i]) if set(kinds) != {"subjects"} else whole
+    whole, n = scorer(), len(conditions)
+    parts: dict[str, list[Array]] = {kind: [] for kind in kinds}
+    # Small RDMs go through many samples at a time, large ones one by one: the working set stays in the cache.
+    step = max(1, BLOCK // (scorer.data.size + scorer.models.size))
+    for start in range(0, n, step):
+        chunk = slice(start, start + step)
+        sample = scorer(conditions[chunk]) if set(kinds) != {"subjects"} else whole
         for kind in kinds:
-            scores, gram = whole if kind == "subjects" else sample
-            counts = ones if kind == "conditions" else subjects[i]
-            out[kind][i, :-1] = subject_mean(scores, counts)
-            out[kind][i, -1] = lower_bound(gram, counts)
-    return out
+            counts = np.ones_like(subjects[chunk]) if kind == "conditions" else subjects[chunk]
+            parts[kind].append(_reduce(*(whole if kind == "subjects" else sample), counts))
+    return {kind: np.concatenate(part) for kind, part in parts.items()}
 
 
 def variance(samples: Array) -> Array:

@@ -64,14 +64,15 @@ class Embedding:
             self._order, self._low, self._high = _sort(self.x)
 
     def ranks(self, weights: Array | None = None) -> Array:
-        """Centred mid-ranks among `weights` copies of each entry: (r, p)."""
-        w = np.ones(self.x.shape[1]) if weights is None else weights
-        below = np.zeros((len(self.x), self.x.shape[1] + 1))
-        np.cumsum(w[self._order], axis=1, out=below[:, 1:])
-        flat = below.ravel()
-        out = np.take(flat, self._low)
-        out += np.take(flat, self._high)
-        out -= w.sum()
+        """Centred mid-ranks among `weights` (..., p) copies of each entry: (..., r, p)."""
+        r, p = self.x.shape
+        w = np.ones(p) if weights is None else weights
+        below = np.zeros((*w.shape[:-1], r, p + 1))
+        np.cumsum(w[..., self._order], axis=-1, out=below[..., 1:])
+        flat = below.reshape(*w.shape[:-1], r * (p + 1))
+        out = np.take(flat, self._low, axis=-1)
+        out += np.take(flat, self._high, axis=-1)
+        out -= w.sum(-1)[..., None, None]
         out /= 2
         return out
 
@@ -80,29 +81,31 @@ class Embedding:
 
         Parameters
         ----------
-        multiplicity : ndarray of int, shape (n_conditions,), or None
-            Copies of each condition; None for one of each.
-        weights : ndarray, shape (p,), or None
+        multiplicity : ndarray of int, shape (n_samples, n_conditions), or None
+            Copies of each condition; None for the data as they are.
+        weights : ndarray, shape (n_samples, p), or None
             Copies of each pair.
 
         Returns
         -------
-        left, right : ndarray, shape (r, p)
+        left, right : ndarray, shape ([n_samples,] r, p)
             NaN in rows that are constant within the sample.
         """
         x = self.ranks(weights) if self.method in RANKED else self.x
+        rounding: float | Array = 0.0
         if self.method == "pearson":
-            x = x - (x.mean(1) if weights is None else x @ (weights / weights.sum()))[:, None]
-        left = x if weights is None else x * weights
+            mean = x.mean(1) if weights is None else (weights / weights.sum(-1, keepdims=True)) @ x.T
+            x = x - mean[..., None]
+            rounding = 1e-26 * x.shape[-1] * mean**2  # a constant is not exactly zero after its mean is taken away
+        left = x if weights is None else x * weights[..., None, :]
         right = x if self.method != "whitened-cosine" else _whiten_pairs(x, left, self.pairs, multiplicity)
-        size = np.einsum("rp,rp->r", left, right)
+        size = np.einsum("...rp,...rp->...r", left, right)
         limit = size
         if self.method == "rho-a":  # the size of ranks without ties: two copies of one pair are no tie
-            total, cubes = (x.shape[1], x.shape[1]) if weights is None else (weights.sum(), (weights**3).sum())
-            limit = np.full(len(x), (float(total) ** 3 - cubes) / 12)
-        floor = 1e-12 * np.einsum("rp,rp->r", np.abs(left), np.abs(self.x if self.method not in RANKED else x))
+            w = np.ones(x.shape[-1]) if weights is None else weights
+            limit = ((w.sum(-1) ** 3 - (w**3).sum(-1)) / 12)[..., None] + 0 * size
         with np.errstate(invalid="ignore", divide="ignore"):
-            scale = np.where(size > floor, 1 / np.sqrt(limit), np.nan)[:, None]
+            scale = np.where(size > rounding, 1 / np.sqrt(limit), np.nan)[..., None]
         return left * scale, right * scale
 
 
@@ -136,18 +139,19 @@ def _whiten_pairs(x: Array, weighted: Array, pairs: Pairs | None, multiplicity: 
         raise ConfigError("whitened-cosine needs to know the conditions of each pair.")
     a, b = pairs
     n = int(max(a.max(), b.max())) + 1
-    copies = np.ones(n) if multiplicity is None else multiplicity[:n].astype(np.float64)
+    copies = np.ones(n) if multiplicity is None else multiplicity[..., :n].astype(np.float64)  # (..., n)
+    there = copies > 0
+    m = np.where(there, copies, 1.0)
     joined = np.zeros((n, n))
     joined[a, b] = joined[b, a] = 1.0
-    squares = np.zeros((len(x), n, n))
-    squares[:, a, b] = weighted
-    sums = squares.sum(1) + squares.sum(2)  # m_i sum_j m_j x_ij
-    active = copies > 0
-    m = copies[active]
-    system = joined[np.ix_(active, active)] + np.diag((2 + (joined @ copies)[active]) / m)
-    solved = np.zeros((len(x), n))
-    solved[:, active] = np.linalg.solve(system, (sums[:, active] / m).T).T / m
-    return (x - solved[:, a] - solved[:, b]) / 2
+    squares = np.zeros((*weighted.shape[:-1], n, n))
+    squares[..., a, b] = weighted
+    sums = squares.sum(-2) + squares.sum(-1)  # (..., r, n): m_i sum_j m_j x_ij, 0 for absent conditions
+    system = joined * (there[..., :, None] & there[..., None, :])
+    system[..., np.arange(n), np.arange(n)] = (2 + copies @ joined) / m
+    solved = np.linalg.solve(system, np.swapaxes(sums / m[..., None, :], -1, -2))
+    solved = np.swapaxes(solved, -1, -2) / m[..., None, :]
+    return (x - solved[..., a] - solved[..., b]) / 2
 
 
 def similarity(method: str, a: Array, b: Array, pairs: Pairs | None = None) -> Array:
@@ -156,6 +160,14 @@ def similarity(method: str, a: Array, b: Array, pairs: Pairs | None = None) -> A
         return tau_matrix(a, b, adjust=method == "kendall-tau-b")
     left = Embedding(method, a, pairs).unit(None, None)[0]
     return left @ Embedding(method, b, pairs).unit(None, None)[1].T
+
+
+def by_mask(masks: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Group equal rows of masks (r, p): the row numbers of each group, and its mask."""
+    groups: dict[bytes, list[int]] = {}
+    for i, mask in enumerate(masks):
+        groups.setdefault(mask.tobytes(), []).append(i)
+    return [(np.array(rows), masks[rows[0]]) for rows in groups.values()]
 
 
 def compare_rows(method: str, a: Array, b: Array, pairs: Pairs | None = None) -> Array:
@@ -178,11 +190,8 @@ def compare_rows(method: str, a: Array, b: Array, pairs: Pairs | None = None) ->
         NaN where fewer than three pairs are common, or where one of the two is constant on them.
     """
     out = np.full((len(a), len(b)), np.nan)
-    masks_a, group_a = np.unique(np.isfinite(a), axis=0, return_inverse=True)
-    masks_b, group_b = np.unique(np.isfinite(b), axis=0, return_inverse=True)
-    for i, mask_a in enumerate(masks_a):
-        for j, mask_b in enumerate(masks_b):
-            rows, columns = np.flatnonzero(group_a.ravel() == i), np.flatnonzero(group_b.ravel() == j)
+    for rows, mask_a in by_mask(np.isfinite(a)):
+        for columns, mask_b in by_mask(np.isfinite(b)):
             common = mask_a & mask_b
             if common.sum() < 3:
                 continue

@@ -86,10 +86,10 @@ def noise_covariance(x: Array, groups: NDArray[np.integer], method: str) -> Arra
             got=f"{len(groups)} rows in {int(groups.max()) + 1} conditions",
             fix="pass noise=None or a covariance matrix",
         )
-    if not np.isfinite(res).all():
+    if not np.isfinite(x).all():
         raise SchemaError(
             "Noise cannot be estimated from missing values.",
-            got=f"{int((~np.isfinite(res)).sum())} values that are not finite",
+            got=f"{int((~np.isfinite(x)).sum())} values that are not finite",
             fix="drop these trials or channels first",
         )
     parts = res.reshape(-1, *res.shape[-2:])

@@ -72,8 +72,8 @@ def compare(
         )
     if not isinstance(a, xr.DataArray) or not isinstance(b, xr.DataArray):
         return _compare_arrays(np.asarray(a), np.asarray(b), method)
-    first = a.transpose(..., "pair")
-    second = reorder(b, conditions(a)).transpose(..., "pair")
+    order = conditions(a)
+    first, second = a.transpose(..., "pair"), reorder(b, order).transpose(..., "pair")
     warn_if_biased(method, first, second)
     values = _compare_arrays(first.values, second.values, method)
     return _label(values, first, second, method)

@@ -67,14 +67,14 @@ def conditions(rdm: xr.DataArray) -> NDArray[Any]:
     n = n_conditions(rdm.sizes["pair"])
     labels = np.concatenate([first[:1], second[: n - 1]])
     rows, columns = np.triu_indices(n, 1)
-    if len(set(labels.tolist())) < n:
-        raise SchemaError("Condition labels repeat.", expected=f"{n} distinct labels", got=labels.tolist())
     if not (np.array_equal(labels[rows], first) and np.array_equal(labels[columns], second)):
         raise SchemaError(
             "The pairs of this RDM are not the upper triangle, row by row.",
             got="condition_a and condition_b in another order, or pairs missing",
             fix="pick conditions with neuroalign.rsa.select(rdm, conditions), not pairs",
         )
+    if len(set(labels.tolist())) < n:
+        raise SchemaError("Condition labels repeat.", expected=f"{n} distinct labels", got=labels.tolist())
     return labels
 
 
@@ -143,7 +143,7 @@ def _square_labels(source: xr.DataArray | None, given: ArrayLike | None, n: int)
         names = np.asarray(given)
     elif source is not None and source.dims[-2] in source.coords:
         names = source[source.dims[-2]].values
-        second = source.coords.get(source.dims[-1])
+        second = source[source.dims[-1]] if source.dims[-1] in source.coords else None
         if second is not None and not np.array_equal(names, second.values):
             raise SchemaError("Rows and columns of the RDM have different labels.", got=(names[:5], second.values[:5]))
     else:

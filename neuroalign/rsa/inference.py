@@ -174,8 +174,8 @@ def _measure(method: str, inputs: Inputs, scorer: _bootstrap.Scorer, ceiling: bo
     bounds = np.full((2, n_times), np.nan)
     if ceiling:
         bounds = np.array([_ceiling.ceilings(method, x, inputs.pairs) for x in inputs.data]).T
-    ones = np.ones(inputs.data.shape[1], dtype=np.int64)
-    return {"score": _bootstrap.subject_mean(scores, ones), "score_subject": scores, "ceiling": bounds}
+    ones = np.ones((1, inputs.data.shape[1]), dtype=np.int64)
+    return {"score": _bootstrap.subject_mean(scores, ones)[0], "score_subject": scores[0], "ceiling": bounds}
 
 
 def _test(

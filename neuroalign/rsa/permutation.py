@@ -109,4 +109,4 @@ class _Pooled:
             return self.left @ (self.pool if order is None else self.pool[:, order]).T
         method, models, data, pairs = self.arguments
         scores, _ = Scorer(method, models, data if order is None else data[..., order], pairs)()
-        return subject_mean(scores, np.ones(data.shape[1], dtype=np.int64))
+        return subject_mean(scores, np.ones((1, data.shape[1]), dtype=np.int64))[0]

@@ -22,9 +22,25 @@ _SQUARED = ("sqeuclidean", "mahalanobis", "crossnobis")
 
 
 @overload
-def rdm(data: xr.DataArray, **options: Any) -> xr.DataArray: ...
+def rdm(
+    data: xr.DataArray,
+    *,
+    method: str | None = ...,
+    condition: str | ArrayLike | None = ...,
+    noise: str | ArrayLike | None = ...,
+    folds: str | ArrayLike | None = ...,
+    dim: str | Iterable[str] | None = ...,
+) -> xr.DataArray: ...
 @overload
-def rdm(data: NDArray[Any], **options: Any) -> NDArray[np.floating]: ...
+def rdm(
+    data: NDArray[Any],
+    *,
+    method: str | None = ...,
+    condition: str | ArrayLike | None = ...,
+    noise: str | ArrayLike | None = ...,
+    folds: str | ArrayLike | None = ...,
+    dim: str | Iterable[str] | None = ...,
+) -> NDArray[np.floating]: ...
 def rdm(
     data: xr.DataArray | NDArray[Any],
     *,
@@ -206,9 +222,10 @@ def _crossnobis(patterns: Patterns, covariance: NDArray[np.floating] | None) -> 
     if alone.any():
         rows, columns = np.triu_indices(n, 1)
         first = int(np.flatnonzero(alone)[0])
+        names = patterns.names.tolist()
         warn(
             f"{int(alone.sum())} of {len(alone)} pairs of conditions share fewer than two folds and are NaN; the "
-            f"first is {patterns.names[rows[first]]!r} and {patterns.names[columns[first]]!r}.",
+            f"first is {names[rows[first]]!r} and {names[columns[first]]!r}.",
             stacklevel=3,
         )
     return _blank(out, missing, patterns.names)
