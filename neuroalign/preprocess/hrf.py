@@ -43,6 +43,11 @@ class DoubleGamma:
         Their common scale in s.
     ratio : float
         Area of the undershoot relative to that of the peak.
+
+    Examples
+    --------
+    >>> float(DoubleGamma(peak=6.0, undershoot=16.0, scale=1.0, ratio=1 / 6).cumulative(100.0).round(6))
+    1.0
     """
 
     peak: float
