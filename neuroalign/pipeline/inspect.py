@@ -1,0 +1,51 @@
+"""Say what is in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neuroalign.loaders import load
+
+
+def inspect(path: str | Path, *, modality: str | None = None, **options: Any) -> str:
+    """Describe a recording, table, data set or store in a few lines.
+
+    Parameters
+    ----------
+    path : path
+        Any file or folder that `neuroalign.load` opens.
+    modality : str, optional
+        Modality, where the file does not tell.
+    **options
+        Options of the reader.
+
+    Returns
+    -------
+    str
+        Sizes, clock, units, events, sources and notes.
+    """
+    obj = load(Path(path), modality=modality, **options)
+    if isinstance(obj, xr.DataTree):
+        parts = [(node.path, node.to_dataset()) for node in obj.leaves if node.has_data]
+        return "\n\n".join(f"{name}\n{ds.neuro.summary()}" for name, ds in parts) or "an empty tree"
+    if isinstance(obj, xr.DataArray):
+        return f"{obj.neuro.summary()}\n{_values(obj)}"
+    text = obj.neuro.summary()
+    small = [v for v in obj.data_vars.values() if v.variable._in_memory and v.dtype.kind in "fiu"]
+    return "\n".join([text, *(f"{v.name}: {_values(v)}" for v in small)])
+
+
+def _values(array: xr.DataArray) -> str:
+    values = array.values
+    if values.dtype.kind not in "fiu" or not values.size:
+        return f"values:  {values.dtype}"
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return "values:  none is finite"
+    missing = values.size - finite.size
+    note = f", {missing} not finite" if missing else ""
+    return f"values:  {finite.min():.4g} to {finite.max():.4g}, mean {finite.mean():.4g}{note}"
