@@ -137,7 +137,7 @@ class SensorArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
-        wanted = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
+        wanted = [_positions(k, n) for n, k in zip(self.shape, key, strict=True)]
         flat = [np.atleast_1d(w) for w in wanted]
         if all(f.size for f in flat):
             unique, back = zip(*(_sorted_unique(f) for f in flat), strict=True)
@@ -167,10 +167,19 @@ class SensorArray(BackendArray):
         block = max(1, round(_BLOCK_S * raw.info["sfreq"]))
         for a, b in _windows(times, block):
             start, stop = int(times[a]), int(times[b - 1]) + 1
-            out[:, a:b] = raw[picks, start:stop][0][:, times[a:b] - start]
+            values = raw[picks, start:stop][0]
+            out[:, a:b] = values if stop - start == b - a else values[:, times[a:b] - start]
         for start, stop in self.gaps:
             out[:, np.searchsorted(times, start) : np.searchsorted(times, stop)] = np.nan
         return out
+
+
+def _positions(key: Any, n: int) -> NDArray[np.intp]:
+    """Turn one part of an index into positions on an axis of length `n`."""
+    if isinstance(key, slice):
+        return np.arange(*key.indices(n))
+    index = np.asarray(key)
+    return np.where(index < 0, index + n, index)
 
 
 def _sorted_unique(index: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:

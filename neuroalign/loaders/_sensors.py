@@ -57,9 +57,10 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
         ds = schema.log(ds, f"{path.name}: {note}")
     if declared.problem is not None:
         ds = _note_truncation(ds, path, declared.problem)
-    if request.lazy is False:
-        ds = ds.load()
+    # Before loading: a lazy recording is checked on a part of it, without the copies that the whole would take.
     ds = schema.validate(ds, request.modality, nan="keep" if labels.gaps else "raise")
+    if not request.lazy:
+        ds = ds.load()
     params = {"channels": request.channels, "units": request.units, "lazy": request.lazy}
     given = {k: v for k, v in {**params, **request.mne_options}.items() if v is not None and v is not True}
     return schema.stamp(ds, f"read_{request.modality}", sources=[f for f, *_ in source.files], **given)

@@ -75,13 +75,16 @@ def read_eeg(
 
     Examples
     --------
-    >>> from neuroalign.loaders import read_eeg
-    >>> read_eeg("nothing.edf")
-    Traceback (most recent call last):
-      ...
-    neuroalign.errors.IntegrityError: There is no such file.
-      got:      nothing.edf
-      where:    .
+    >>> import tempfile, pathlib, numpy as np
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> header = ["Brain Vision Data Exchange Header File Version 1.0", "[Common Infos]", "DataFile=a.eeg"]
+    >>> header += ["DataFormat=BINARY", "DataOrientation=MULTIPLEXED", "NumberOfChannels=1", "SamplingInterval=4000"]
+    >>> header += ["[Binary Infos]", "BinaryFormat=INT_16", "[Channel Infos]", "Ch1=Cz,,0.5,µV", ""]
+    >>> _ = (folder / "a.vhdr").write_text(chr(10).join(header), encoding="latin-1")
+    >>> np.arange(-40, 40, dtype="<i2").tofile(folder / "a.eeg")
+    >>> ds = read_eeg(folder / "a.vhdr")
+    >>> ds.sizes["time"], ds.attrs["sfreq"], ds.attrs["units"], float(ds["eeg"][0, 0])
+    (80, 250.0, 'V', -1.9999999494757503e-05)
     """
     request = Request(
         modality="eeg",
