@@ -19,6 +19,8 @@ from neuroalign.plots.volumes import brain
 
 # A longer recording is drawn by its first stretch: more samples than pixels show nothing, and it may not fit in memory.
 SHOWN_SAMPLES = 4000
+# Types of channels that lie in or on the brain.
+IMPLANTED = {"seeg", "ecog", "dbs"}
 # More bars than this cannot be told apart.
 MOST_BARS = 120
 
@@ -106,7 +108,8 @@ def _is_placed(array: xr.DataArray) -> bool:
         return all(axis in array.coords for axis in "ijk") and {"affine", "volume_shape"} <= set(array.attrs)
     if "roi" in array.dims:
         return "atlas" in array.attrs or placed
-    return "channel" in array.dims and placed
+    types = set(array["channel_type"].values.astype(str)) if "channel_type" in array.coords else set()
+    return "channel" in array.dims and placed and bool(types) and types <= IMPLANTED
 
 
 def _shorten(array: xr.DataArray, function: Callable[..., Any]) -> xr.DataArray:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroalign.plots._data import Scale
+from neuroalign.plots._text import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +112,7 @@ def name_ticks(ax: Axes, names: Sequence[str], *, axis: str = "x", room: int = 4
     """Label positions 0..n-1; long names are turned, and when there is no room only every k-th is written."""
     every = max(1, int(np.ceil(len(names) / room)))
     places = range(0, len(names), every)
-    shown = [names[place] for place in places]
+    shown = [safe(names[place]) for place in places]
     if axis == "y":
         ax.set_yticks(places, shown, fontsize=SMALL)
         return

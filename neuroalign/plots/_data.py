@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign.errors import SchemaError
+from neuroalign.plots._text import safe
 
 Labelled = xr.DataArray | xr.Dataset
 
@@ -142,7 +143,7 @@ def readable(values: xr.DataArray, fallback: str = "value") -> Readable:
             name = SCORERS.get(str(values.attrs["scorer"]), str(values.attrs["scorer"]))
         name = {"normalised": "score / noise ceiling", "ceiling": "noise ceiling"}.get(str(values.name), name)
     shown, factor = READABLE.get(units, (units, 1.0))
-    label = name if shown in UNITLESS else f"{name} ({shown})"
+    label = safe(name) if shown in UNITLESS else f"{safe(name)} ({safe(shown)})"
     return Readable(factor, label, "" if shown in UNITLESS else shown)
 
 

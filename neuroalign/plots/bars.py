@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from neuroalign.errors import SchemaError
 from neuroalign.plots._axes import INK, NORMAL, colour, legend, name_ticks, new_axes, plain, zero_lines
 from neuroalign.plots._data import Labelled, as_array, companion, labels, matched, mean_sem, readable
+from neuroalign.plots._text import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def bars(
     zero_lines(ax)
     name_ticks(ax, names, room=60)
     ax.set_xlim(-0.6, len(names) - 0.4)
-    ax.set_xlabel(by.replace("_", " "), fontsize=NORMAL)
+    ax.set_xlabel(safe(by.replace("_", " ")), fontsize=NORMAL)
     ax.set_ylabel(shown.label, fontsize=NORMAL)
     plain(ax)
     legend(ax, outside=True)
@@ -125,7 +126,7 @@ def _draw_bars(
     width = 0.78 / len(groups)
     places = np.arange(heights.shape[1]) + (np.arange(len(groups))[:, None] - (len(groups) - 1) / 2) * width
     for index, name in enumerate(groups):
-        ax.bar(places[index], heights[index], width * 0.94, color=colour(index), label=name or None)
+        ax.bar(places[index], heights[index], width * 0.94, color=colour(index), label=safe(name) or None)
         known = np.isfinite(halves[index])
         if known.any():
             x, y, half = (part[index][known] for part in (places, heights, halves))

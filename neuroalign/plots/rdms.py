@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.errors import SchemaError
 from neuroalign.plots._axes import NORMAL, SMALL, colour_bar, new_axes
 from neuroalign.plots._data import Scale, as_array, labels, peak, readable, scale, show_time
+from neuroalign.plots._text import safe
 from neuroalign.rsa.form import square
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _name_conditions(ax: Axes, names: list[str], groups: list[str] | None) -> No
 
 def _turned(ax: Axes, places: Sequence[float], names: Sequence[str], size: float) -> None:
     options: dict[str, Any] = {}
+    names = [safe(name) for name in names]
     if sum(map(len, names)) > 40 or len(names) > 20:
         options = {"rotation": 90 if len(names) > 20 else 45, "ha": "center" if len(names) > 20 else "right"}
         options["rotation_mode"] = "default" if len(names) > 20 else "anchor"
@@ -217,7 +219,7 @@ def rdm_grid(
     grid = np.atleast_1d(figure.subplots(high, wide)).ravel()
     for ax, (name, part) in zip(grid, table.items(), strict=False):
         rdm(part, category=category, rank=rank, colorbar=False, ax=ax)
-        ax.set_title(name, fontsize=NORMAL)
+        ax.set_title(safe(name), fontsize=NORMAL)
         ax.set(xlabel="", ylabel="")
         ax.set_xticks([])
         if category is None or ax not in grid[::wide]:

@@ -21,6 +21,7 @@ from neuroalign.plots._axes import (
     zero_lines,
 )
 from neuroalign.plots._data import as_dataset, labels, time_axis
+from neuroalign.plots._text import safe
 from neuroalign.plots.bars import bars
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ def _curves(ax: Axes, data: xr.Dataset) -> None:
         one = data.isel(model=index)
         low, high = (one["ci"].sel(bound=bound).values.astype(float) for bound in ("lower", "upper"))
         ax.fill_between(x, low, high, color=colour(index), alpha=0.2, linewidth=0, zorder=1)
-        ax.plot(x, one["score"].values, color=colour(index), linestyle=line_style(index), linewidth=1.5, label=name)
+        ax.plot(
+            x, one["score"].values, color=colour(index), linestyle=line_style(index), linewidth=1.5, label=safe(name)
+        )
         spans = [(x[a] - step / 2, x[b - 1] - x[a] + step) for a, b in runs(marks.isel(model=index).values)]
         height = -0.02 - 0.025 * index
         ax.broken_barh(

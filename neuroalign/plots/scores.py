@@ -26,6 +26,7 @@ from neuroalign.plots._axes import (
     zero_lines,
 )
 from neuroalign.plots._data import Labelled, as_array, companion, labels, matched, mean_sem, readable, require_dims
+from neuroalign.plots._text import safe
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -165,7 +166,7 @@ def _profile(ax: Axes, mean: xr.DataArray, half: xr.DataArray, index: int, name:
     shade, x = colour(index), np.arange(mean.size)
     style: dict[str, Any] = {"linestyle": line_style(index), "marker": "o", "markersize": 4, "linewidth": 1.5}
     spread = None if half.isnull().all() else half.values
-    ax.errorbar(x, mean.values, spread, color=shade, capsize=2, label=name or None, **style)
+    ax.errorbar(x, mean.values, spread, color=shade, capsize=2, label=safe(name) or None, **style)
     if mean.notnull().any():
         best = int(mean.argmax("layer"))
         ax.plot(x[best], float(mean[best]), "*", color=shade, markersize=14, markeredgecolor="w", zorder=5)

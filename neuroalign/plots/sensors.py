@@ -88,8 +88,12 @@ def topomap(
     data, points, marks = _join_pairs(array, mask, kind)
     data = data * shown.factor
     shades, finite = scale(data, vlim=vlim, cmap=cmap), np.isfinite(data)
-    if finite.sum() < 3:
-        raise SchemaError("A map needs values at three sensors or more.", got=f"{int(finite.sum())} with a value")
+    if finite.sum() < 3 or not spread_out(points[finite]):
+        raise SchemaError(
+            "A map needs values at three sensors or more that do not lie on one line.",
+            got=f"{int(finite.sum())} with a value",
+            fix="draw plots.bars or plots.timecourse",
+        )
     ax = new_axes(ax, (4.6, 4.0))
     with mne.use_log_level("ERROR"):
         _paint(mne, ax, data[finite], points[finite], marks[finite], kind, shades)
@@ -167,6 +171,14 @@ def positions(array: xr.DataArray, dim: str = "channel") -> NDArray[np.float64]:
     return np.stack([array[axis].values.astype(float) for axis in "xyz"], axis=1)
 
 
+def spread_out(points: NDArray[np.float64]) -> bool:
+    """Tell whether sensors cover an area; a few on the midline have no map."""
+    if len(points) < 3:
+        return False
+    sizes = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(sizes[1] > 0.05 * sizes[0])
+
+
 def _join_pairs(
     array: xr.DataArray, mask: xr.DataArray | None, kind: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
@@ -218,9 +230,11 @@ def _paint(
     kind: str,
     shades: Scale,
 ) -> None:
+    # Sensors on one circle can be joined to triangles in many ways; 10 µm more or less decide which.
+    nudge = np.random.default_rng(0).uniform(-1e-5, 1e-5, points.shape) if _on_a_circle(points, kind) else 0.0
     mne.viz.plot_topomap(
         data,
-        _info(mne, points, kind),
+        _info(mne, points + nudge, kind),
         axes=ax,
         show=False,
         cmap=shades.cmap,
@@ -230,6 +244,14 @@ def _paint(
         mask_params={"marker": "o", "markerfacecolor": "w", "markeredgecolor": "k", "linewidth": 0, "markersize": 4.5},
         contours=0 if np.ptp(data) == 0 else 4,
     )
+
+
+def _on_a_circle(points: NDArray[np.float64], kind: str) -> bool:
+    flat = project(points, kind)
+    design = np.c_[2 * flat, np.ones(len(flat))]
+    squares = (flat**2).sum(axis=1)
+    solution = np.linalg.lstsq(design, squares, rcond=None)[0]
+    return bool(np.abs(design @ solution - squares).max() < 1e-9)
 
 
 def _cross(ax: Axes, points: NDArray[np.float64], absent: NDArray[np.bool_], kind: str) -> None:

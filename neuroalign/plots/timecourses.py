@@ -34,7 +34,8 @@ from neuroalign.plots._data import (
     show_time,
     time_axis,
 )
-from neuroalign.plots.sensors import SENSOR_TYPES, topomap
+from neuroalign.plots._text import safe
+from neuroalign.plots.sensors import SENSOR_TYPES, positions, spread_out, topomap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +113,7 @@ def _curves(ax: Axes, array: xr.DataArray, site: str | None, dim: str, best: int
         ax.plot(x, rows[0], color=colour(0), linewidth=1.6)
     elif len(rows) <= FEW:
         for index, name in enumerate(labels(array, site)):
-            ax.plot(x, rows[index], color=colour(index), linewidth=1.4, label=name)
+            ax.plot(x, rows[index], color=colour(index), linewidth=1.4, label=safe(name))
     else:
         _butterfly(ax, x, rows, labels(array, site), site, best)
     ax.set_xlim(float(x.min()), float(x.max()))
@@ -128,7 +129,7 @@ def _butterfly(
     ax.plot(x, rows.T, color=FAINT, linewidth=0.6, zorder=2, rasterized=len(rows) > 64)
     heights = np.where(np.isnan(rows), 0, np.abs(rows)).max(axis=1)
     for rank, index in enumerate(np.argsort(-heights, kind="stable")[:best]):
-        ax.plot(x, rows[index], color=colour(rank), linewidth=1.4, label=names[index], zorder=3)
+        ax.plot(x, rows[index], color=colour(rank), linewidth=1.4, label=safe(names[index]), zorder=3)
     counts = np.isfinite(rows).sum(axis=0)
     mean = np.divide(np.nansum(rows, axis=0), counts, out=np.full(len(x), np.nan), where=counts > 0)
     ax.plot(x, mean, color=INK, linewidth=1.8, label=f"mean of {len(rows)} {site}s", zorder=4)
@@ -184,7 +185,7 @@ def response_function(
     if array.name is None and "units" not in array.attrs:
         ax.set_ylabel("weight (a.u.)", fontsize=NORMAL)
     if name is not None:
-        ax.set_title(name, fontsize=NORMAL, loc="left")
+        ax.set_title(safe(name), fontsize=NORMAL, loc="left")
     legend(ax, outside=mapped, **({"bbox_to_anchor": (1.0, 0.34)} if mapped else {}))
     if mapped:
         index = peak(array, "lag") if map_at is None else int(np.abs(array["lag"].values - map_at).argmin())
@@ -213,8 +214,9 @@ def _on_a_head(array: xr.DataArray) -> bool:
     if any(axis not in array.coords for axis in "xyz") or array.sizes["channel"] < 4:
         return False
     types = set(array["channel_type"].values.astype(str)) if "channel_type" in array.coords else {"eeg"}
-    placed = np.isfinite(array["x"].values.astype(float)).sum() >= 4
-    return bool(placed) and not types.isdisjoint(SENSOR_TYPES)
+    points = positions(array)
+    placed = points[np.isfinite(points).all(axis=1)]
+    return len(placed) >= 4 and spread_out(placed) and not types.isdisjoint(SENSOR_TYPES)
 
 
 def has_sensors(array: xr.DataArray) -> bool:

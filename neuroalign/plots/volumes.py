@@ -12,6 +12,7 @@ from neuroalign import schema
 from neuroalign.errors import SchemaError, require
 from neuroalign.plots._axes import INK, MUTED, SMALL, colour_bar, new_axes
 from neuroalign.plots._data import Labelled, Scale, as_array, matched, readable, require_dims, scale
+from neuroalign.plots._text import safe
 from neuroalign.plots.sensors import positions
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ def _markers(plotting: Any, ax: Axes, array: xr.DataArray, mask: xr.DataArray | 
     )
     if dim == "channel" and not _is_standard(array, "coord_frame"):
         frame = array.attrs.get("coord_frame", "unknown")
-        ax.set_title(f"coordinate frame: {frame} (the outline is an MNI brain)", fontsize=SMALL)
+        ax.set_title(f"coordinate frame: {safe(frame)} (the outline is an MNI brain)", fontsize=SMALL)
     return panel
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -115,6 +116,13 @@ def data_uri(figure: Figure) -> str:
     str
         ``data:image/svg+xml;base64,...`` or ``data:image/png;base64,...``.
     """
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes in the picture; the tables hold it as it is.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        return _encoded(figure)
+
+
+def _encoded(figure: Figure) -> str:
     from matplotlib import rc_context
     from matplotlib.patches import Patch
 

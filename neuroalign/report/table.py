@@ -10,7 +10,7 @@ from typing import Any
 
 from neuroalign.errors import ConfigError
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -67,5 +67,5 @@ def show(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Drop control characters, which HTML does not allow even when escaped, and any claim to be HTML already."""
+    """Replace control characters and lone surrogates, and drop any claim of the text to be HTML already."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))

@@ -27,7 +27,7 @@ def array(*dims: str, size: int = 4, **attrs: Any) -> xr.DataArray:
 
 def placed(values: xr.DataArray, dim: str, axes: str = "xyz") -> xr.DataArray:
     n = values.sizes[dim]
-    return values.assign_coords({axis: (dim, np.arange(n) * 0.01) for axis in axes})
+    return values.assign_coords({axis: (dim, np.arange(n) ** k * 0.01) for k, axis in enumerate(axes)})
 
 
 @pytest.mark.parametrize(

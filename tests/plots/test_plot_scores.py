@@ -150,3 +150,15 @@ def test_distribution_counts_every_site_once(result: xr.Dataset) -> None:
     assert f"significant ({int(result['significant'].sum())})" in [
         text.get_text() for text in ax.get_legend().get_texts()
     ]
+
+
+def test_names_are_not_typeset_and_not_hidden() -> None:
+    names = [r"$\input{x}$", "_E1", "a" * 80, "tab\there"]
+    values = xr.DataArray(np.ones((4, 2)), dims=("model", "roi"), coords={"model": names, "roi": ["a", "b"]})
+    ax = bars(values)
+    ax.figure.draw_without_rendering()
+    shown = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert shown[0] == r"\$\input{x}\$"
+    assert shown[1] == " _E1"
+    assert len(shown[2]) == 36
+    assert shown[3] == "tab\ufffdhere"

@@ -151,3 +151,26 @@ def test_what_cannot_be_drawn_is_refused(scores: xr.DataArray, change: Callable,
 def test_no_such_time(scores: xr.DataArray) -> None:
     with pytest.raises(SchemaError, match="no such time"):
         topomap(scores, time=3.0)
+
+
+def test_sensors_on_one_circle_have_a_map() -> None:
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    coords = {
+        "x": ("channel", 0.08 * np.cos(angle)),
+        "y": ("channel", 0.08 * np.sin(angle)),
+        "z": ("channel", angle * 0),
+    }
+    values = xr.DataArray(np.sin(angle), dims="channel", coords=coords, name="score")
+    painted = sampled(topomap(values), project(positions(values), "eeg"))
+    assert np.corrcoef(painted, values.values)[0, 1] > 0.9
+
+
+def test_sensors_on_one_line_have_none(scores: xr.DataArray) -> None:
+    from neuroalign.plots import auto
+
+    line = scores.isel(time=50, channel=[0, 1, 2, 3], drop=True).assign_coords(
+        x=("channel", np.zeros(4)), y=("channel", np.arange(4) * 0.03 - 0.05), z=("channel", np.full(4, 0.09))
+    )
+    with pytest.raises(SchemaError, match="one line"):
+        topomap(line)
+    assert len(auto(line).patches) == 4
