@@ -26,6 +26,7 @@ from neuroalign.evaluation._targets import matched, matrix, restore, template
 from neuroalign.evaluation.ceilings import averages, noise_ceiling, normalise
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.evaluation.permutation import SCHEMES, fdr_bh, permutation_test
+from neuroalign.evaluation.refit import arrangements, as_targets, number_units, refit_test, separable
 from neuroalign.evaluation.result import PER_TARGET, Result
 from neuroalign.evaluation.splits import Fold, check_no_leakage
 from neuroalign.metrics import SCORERS
@@ -79,8 +80,9 @@ def cross_validate(
     ceiling : {"split_half_sb", "explainable_variance"} or DataArray, optional
         Adds a `noise_ceiling` for averages over as many repeats as were scored, and the normalised scores.
     test : {"permutation", "shuffle", "circular", "block"}, optional
-        Adds a `permutation_test` of the held-out predictions within folds. ``permutation`` shuffles stimuli, or
-        shifts time series in a circle within runs.
+        Adds a permutation test. ``permutation`` shuffles stimuli, or shifts time series in a circle within runs, and
+        cross-validates the model again on every arrangement: scores of several folds depend on each other, so that
+        predictions may not be held fixed (with a single fold they are). Costs `n_permutations` times the fit.
     scorer : {"r2", "r", "ev"}, optional
         The score; by default the estimator's own, else ``r2``.
     n_permutations : int, default 1000
@@ -124,7 +126,8 @@ def cross_validate(
     if ceiling is not None:
         data["ceiling"] = _ceiling(y, plan, held_out, ceiling, name, for_ceiling)
     if test is not None:
-        data = data.assign(_test(held_out, plan, like, test, name, n_permutations, for_test))
+        refit = _refit(estimator, X, y, plan, name, data["score"], executor)
+        data = data.assign(_test(held_out, plan, like, refit, test, name, n_permutations, for_test))
         data["q"] = fdr_bh(data["p"])
         data["significant"] = data["q"] < alpha
         data = data.assign_attrs(alpha=float(alpha), test=test, n_permutations=int(n_permutations))
@@ -280,7 +283,14 @@ def _ceiling(
 
 
 def _test(
-    held_out: _HeldOut, plan: _Plan, like: xr.DataArray, test: str, scorer: str, n: int, rng: np.random.Generator
+    held_out: _HeldOut,
+    plan: _Plan,
+    like: xr.DataArray,
+    refit: Any,
+    test: str,
+    scorer: str,
+    n: int,
+    rng: np.random.Generator,
 ) -> dict[str, xr.DataArray]:
     if test != "permutation" and test not in SCHEMES:
         raise ConfigError("Unknown test.", expected=["permutation", *SCHEMES], got=test, where="test")
@@ -294,18 +304,42 @@ def _test(
             got="repeats=False with repeated stimuli",
             fix="average repeats (repeats='stimulus_id') for the test",
         )
-    out = permutation_test(
-        held_out.observed,
-        held_out.predicted,
-        scheme=scheme,
-        groups=None if scheme == "shuffle" else held_out.piece,
-        folds=held_out.fold,
-        scorer=scorer,
-        n_permutations=n,
-        random_state=rng,
-    )
-    p, p_fwer = (restore(out[name].values, like) for name in ("p", "p_max"))
-    return {"p": p, "p_fwer": p_fwer, "null_max": out["null_max"]}
+    if len(plan.folds) == 1:  # predictions learned from other samples alone may be held fixed
+        out = permutation_test(
+            held_out.observed,
+            held_out.predicted,
+            scheme=scheme,
+            groups=None if scheme == "shuffle" else held_out.piece,
+            scorer=scorer,
+            n_permutations=n,
+            random_state=rng,
+        )
+        p, p_max, null_max = (out[name].values for name in ("p", "p_max", "null_max"))
+    else:
+        p, p_max, null_max = refit(scheme, n, rng)
+    null = xr.DataArray(null_max, dims="permutation")
+    return {"p": restore(p, like), "p_fwer": restore(p_max, like), "null_max": null}
+
+
+def _refit(estimator: Any, X: Any, y: Any, plan: _Plan, scorer: str, score: xr.DataArray, executor: Any) -> Any:
+    """Give the function that fits the model again to arranged responses; see `refit_test`."""
+    values, dim = matrix(y), sample_dim(y) if isinstance(y, xr.DataArray) else None
+    function = SCORERS[scorer]
+
+    def rescore(arranged: NDArray[Any]) -> NDArray[np.float64]:
+        targets = as_targets(arranged, y, dim)
+        guesses = predict_folds(estimator, X, targets, plan.folds, groups=plan.groups, executor=executor)
+        found = _gather(arranged, guesses, plan)
+        rows = (found.fold == f for f in range(len(plan.folds)))
+        return np.mean([function(found.observed[r], found.predicted[r]) for r in rows], axis=0)
+
+    def run(scheme: str, n: int, rng: np.random.Generator) -> Any:
+        units = number_units(plan.repeats, len(values))
+        orders = arrangements(scheme, n, rng, units=units, runs=plan.runs)
+        flat = score.transpose(*template(y).dims).values.ravel()
+        return refit_test(values, flat, orders, rescore, n_permutations=n, together=separable(estimator))
+
+    return run
 
 
 def _keep(data: xr.Dataset, held_out: _HeldOut, plan: _Plan, like: xr.DataArray, y: Any) -> xr.Dataset:

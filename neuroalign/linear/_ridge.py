@@ -21,6 +21,12 @@ class LinearModel(LabelledEstimator):
     """What ridge and TRF models have in common: per-target alphas and scores, put back under their labels."""
 
     alphas: ArrayLike | None
+    alpha_per_target: bool = True
+
+    @property
+    def separable_targets(self) -> bool:
+        """Whether each target is fitted on its own, so that further targets change nothing for it."""
+        return self.alpha_per_target
 
     @property
     def alphas_(self) -> Any:
