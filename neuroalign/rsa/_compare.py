@@ -66,7 +66,9 @@ class Embedding:
     def ranks(self, weights: Array | None = None) -> Array:
         """Centred mid-ranks among `weights` (..., p) copies of each entry: (..., r, p)."""
         r, p = self.x.shape
-        w = np.ones(p) if weights is None else weights
+        if weights is None:
+            return (self._low + self._high) / 2 - (np.arange(r)[:, None] * (p + 1) + p / 2)
+        w = weights
         below = np.zeros((*w.shape[:-1], r, p + 1))
         np.cumsum(w[..., self._order], axis=-1, out=below[..., 1:])
         flat = below.reshape(*w.shape[:-1], r * (p + 1))
@@ -112,20 +114,21 @@ class Embedding:
 def _sort(x: Array) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Order each row, and find where its group of equal values begins and ends in cumulated weights, flat."""
     rows, p = x.shape
-    order = np.argsort(x, axis=1, kind="stable")
-    ordered = np.take_along_axis(x, order, 1)
-    place = np.arange(p)
-    begins = np.zeros((rows, p), dtype=np.int64)
-    begins[:, 1:] = np.where(ordered[:, 1:] != ordered[:, :-1], place[1:], 0)
-    begins = np.maximum.accumulate(begins, axis=1)
-    ends = np.full((rows, p), p, dtype=np.int64)
-    ends[:, :-1] = np.where(ordered[:, 1:] != ordered[:, :-1], place[1:], p)
-    ends = np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1]
-    low, high = np.empty_like(begins), np.empty_like(ends)
-    np.put_along_axis(low, order, begins, 1)
-    np.put_along_axis(high, order, ends, 1)
+    order = np.argsort(x, axis=1)
     shift = np.arange(rows)[:, None] * (p + 1)  # rows of the cumulated weights are one longer
-    return order, low + shift, high + shift
+    ordered = np.take_along_axis(x, order, 1)
+    steps = ordered[:, 1:] != ordered[:, :-1]
+    low = np.empty((rows, p), dtype=np.int64)
+    if steps.all():
+        np.put_along_axis(low, order, np.arange(p) + shift, 1)
+        return order, low, low + 1
+    place, high = np.arange(1, p), np.empty((rows, p), dtype=np.int64)
+    begins, ends = np.zeros((rows, p), dtype=np.int64), np.full((rows, p), p)
+    begins[:, 1:] = np.where(steps, place, 0)
+    ends[:, :-1] = np.where(steps, place, p)
+    np.put_along_axis(low, order, np.maximum.accumulate(begins, axis=1) + shift, 1)
+    np.put_along_axis(high, order, np.minimum.accumulate(ends[:, ::-1], axis=1)[:, ::-1] + shift, 1)
+    return order, low, high
 
 
 def _whiten_pairs(x: Array, weighted: Array, pairs: Pairs | None, multiplicity: NDArray[np.int64] | None) -> Array:

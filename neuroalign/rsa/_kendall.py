@@ -10,7 +10,7 @@ Array = NDArray[np.floating]
 
 def dense_ranks(x: Array) -> NDArray[np.int64]:
     """Number the distinct values of each row in rising order, from 0: (r, p) -> (r, p)."""
-    order = np.argsort(x, axis=1, kind="stable")
+    order = np.argsort(x, axis=1)
     ordered = np.take_along_axis(x, order, 1)
     steps = np.zeros(x.shape, dtype=np.int64)
     steps[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
