@@ -56,6 +56,15 @@ def bars(
     ------
     SchemaError
         If `by` is neither a dimension nor a coordinate of the values.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> scores = xr.DataArray([0.1, 0.3], dims="roi", coords={"roi": ["EVC", "PFS"]}, name="score")
+    >>> ax = bars(scores, ax=Figure().subplots())
+    >>> [round(float(bar.get_height()), 1) for bar in ax.patches]
+    [0.1, 0.3]
     """
     array = as_array(values)
     mask = matched(companion(values, significant, "significant"), array)

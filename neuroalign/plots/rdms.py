@@ -61,6 +61,14 @@ def rdm(
     ------
     SchemaError
         If the values are not one RDM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> ax = rdm(np.array([[0.0, 1, 2], [1, 0, 3], [2, 3, 0]]), ax=Figure().subplots())
+    >>> ax.images[0].get_array().shape
+    (3, 3)
     """
     matrix, names, label, title = _matrix(rdm)
     matrix, label = (_percentiles(matrix), "dissimilarity (percentile)") if rank else (matrix, label)
@@ -208,6 +216,14 @@ def rdm_grid(
     ------
     SchemaError
         If there is nothing to draw, or an entry is not one RDM.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> square = np.array([[0.0, 1, 2], [1, 0, 3], [2, 3, 0]])
+    >>> len(rdm_grid({"brain": square, "model": square}, figure=Figure(layout="constrained")))
+    2
     """
     table = _by_name(rdms)
     high = -(-len(table) // columns)

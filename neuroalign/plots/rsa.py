@@ -58,6 +58,14 @@ def rsa_bars(result: Any, *, ax: Axes | None = None) -> Axes:
     ------
     SchemaError
         If it is not such a result, or has more than one dimension beside ``model``.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> found = xr.Dataset({"score": ("model", [0.3]), "ci": (("bound", "model"), [[0.2], [0.4]])})
+    >>> found = found.assign_coords(model=["V1"], bound=["lower", "upper"])
+    >>> ax = rsa_bars(found, ax=Figure().subplots())
     """
     data = as_dataset(result)
     if not isinstance(data, xr.Dataset) or not is_rsa(data):

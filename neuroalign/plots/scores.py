@@ -61,6 +61,14 @@ def score_vs_ceiling(
     ------
     SchemaError
         If there is no ceiling.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> score = xr.DataArray([0.1, 0.3], dims="voxel", name="score")
+    >>> score_vs_ceiling(score, score + 0.1, ax=Figure().subplots()).get_xlabel()
+    'noise ceiling'
     """
     array = as_array(score)
     top = matched(companion(score, ceiling, "ceiling"), array)
@@ -140,6 +148,15 @@ def layer_profile(
     ------
     SchemaError
         If there is no layer, or lines have different layers.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> scores = xr.DataArray([[0.1, 0.2], [0.3, 0.5]], dims=("layer", "voxel"), coords={"layer": ["conv1", "conv2"]})
+    >>> ax = layer_profile(scores, ax=Figure().subplots())
+    >>> [tick.get_text() for tick in ax.get_xticklabels()]
+    ['conv1', 'conv2']
     """
     lines, label = profile_lines(scores, by)
     names = labels(next(iter(lines.values()))[0], "layer")
@@ -219,6 +236,13 @@ def alphas(alphas: Labelled | ArrayLike, grid: ArrayLike | None = None, *, ax: A
     ------
     SchemaError
         If a chosen penalty is not on the grid.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> ax = alphas([1.0, 1.0, 100.0], [1.0, 10.0, 100.0], ax=Figure().subplots())
+    >>> [int(bar.get_height()) for bar in ax.patches]
+    [2, 0, 1]
     """
     chosen = as_array(alphas, "alphas").values if isinstance(alphas, xr.DataArray | xr.Dataset) else np.asarray(alphas)
     chosen = chosen.astype(float).ravel()
@@ -265,6 +289,13 @@ def distribution(values: Labelled, *, significant: xr.DataArray | None = None, a
     -------
     matplotlib Axes
         The axes drawn on.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> distribution(xr.DataArray([0.1, 0.3], dims="voxel", name="score"), ax=Figure().subplots()).get_xlabel()
+    'score'
     """
     array = as_array(values)
     mask = matched(companion(values, significant, "significant"), array)

@@ -80,6 +80,16 @@ def topomap(
     ------
     SchemaError
         If positions are missing or not in metres, or no channel of that type is there.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> angle = np.arange(8) * np.pi / 4
+    >>> xyz = {"x": 0.08 * np.cos(angle), "y": 0.08 * np.sin(angle), "z": np.linspace(0, 0.04, 8)}
+    >>> coords = {axis: ("channel", place) for axis, place in xyz.items()}
+    >>> scores = xr.DataArray(angle, dims="channel", coords=coords, name="score")
+    >>> ax = topomap(scores, ax=Figure().subplots())
     """
     mne = require("mne", "eeg")
     array, mask = _one_moment(as_array(values), companion(values, significant, "significant"), time)
@@ -160,7 +170,15 @@ def _one_kind(
 
 
 def positions(array: xr.DataArray, dim: str = "channel") -> NDArray[np.float64]:
-    """Give the coordinates x, y, z of each site as (n, 3)."""
+    """Give the coordinates x, y, z of each site as (n, 3).
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> coords = {"x": ("channel", [0.1]), "y": ("channel", [0.0]), "z": ("channel", [0.05])}
+    >>> positions(xr.DataArray([1.0], dims="channel", coords=coords))
+    array([[0.1 , 0.  , 0.05]])
+    """
     missing = [axis for axis in "xyz" if axis not in array.coords]
     if missing:
         raise SchemaError(

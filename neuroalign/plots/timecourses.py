@@ -80,6 +80,14 @@ def timecourse(
     ------
     SchemaError
         If there is no time, or more dims than one beside it.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> scores = xr.DataArray([0.0, 0.2, 0.1], dims="time", coords={"time": [0.0, 0.1, 0.2]}, name="score")
+    >>> timecourse(scores, ax=Figure().subplots()).get_xlabel()
+    'Time (ms)'
     """
     array = as_array(values)
     site = _other_dim(array, "time")
@@ -176,6 +184,14 @@ def response_function(
     ------
     SchemaError
         If there is no lag, or no such feature.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> weights = xr.DataArray([0.0, 0.2, 0.1], dims="lag", coords={"lag": [0.0, 0.1, 0.2]})
+    >>> response_function(weights, ax=Figure().subplots()).get_ylabel()
+    'weight (a.u.)'
     """
     array, name = _one_feature(as_array(response, "response"), feature)
     site = _other_dim(array, "lag")
@@ -222,8 +238,3 @@ def _on_a_head(array: xr.DataArray) -> bool:
 def has_sensors(array: xr.DataArray) -> bool:
     """Tell whether the values lie on channels that can be drawn on a head."""
     return "channel" in array.dims and _on_a_head(array)
-
-
-def site_dim(array: xr.DataArray) -> str | None:
-    """Name the dimension of sites (channel, voxel, ROI, ...), if the values have one."""
-    return next((dim for dim in SITE_DIMS if dim in array.dims), None)

@@ -71,6 +71,14 @@ def brain(
     ------
     SchemaError
         If what places the values in the brain is missing.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from matplotlib.figure import Figure
+    >>> attrs = {"affine": np.diag([4.0, 4, 4, 1]).ravel().tolist(), "name": "score"}
+    >>> volume = xr.DataArray(np.ones((3, 4, 5)), dims=("k", "j", "i"), attrs=attrs)
+    >>> ax = brain(volume, ax=Figure().subplots())
     """
     plotting = require("nilearn.plotting", "fmri")
     if view not in ("auto", "glass", "slices"):
@@ -114,6 +122,14 @@ def to_image(array: xr.DataArray, *, atlas: Any = None, significant: xr.DataArra
     -------
     image, mask : nibabel.Nifti1Image
         The values (zero elsewhere, float32), and 1 at every site that has a value.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> attrs = {"affine": np.eye(4).ravel().tolist()}
+    >>> image, mask = to_image(xr.DataArray(np.ones((3, 4, 5)), dims=("k", "j", "i"), attrs=attrs))
+    >>> image.shape
+    (5, 4, 3)
     """
     nibabel = require("nibabel", "fmri")
     data = array.values.astype(np.float32)

@@ -58,6 +58,14 @@ def encoding_report(
     ------
     SchemaError
         If there is no score.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> scores = xr.DataArray([0.1, 0.3], dims="roi", coords={"roi": ["EVC", "PFS"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     encoding_report(xr.Dataset({"score": scores}), folder + "/page.html").name
+    'page.html'
     """
     data = as_dataset(result)
     if not isinstance(data, xr.Dataset) or "score" not in data:
@@ -91,6 +99,11 @@ def headline(data: xr.Dataset) -> dict[str, Any]:
     -------
     dict
         Value by name.
+
+    Examples
+    --------
+    >>> headline(xr.Dataset({"score": ("roi", [0.1, 0.3])}))["best score"]
+    0.3
     """
     score, cards = data["score"], dict[str, Any]()
     values = score.values.astype(float).ravel()
@@ -243,6 +256,12 @@ def layer_section(layers: xr.DataArray | Mapping[str, xr.DataArray]) -> Section:
     -------
     Section
         The part of the report.
+
+    Examples
+    --------
+    >>> layers = xr.DataArray([0.1, 0.3], dims="layer", coords={"layer": ["conv1", "conv2"]})
+    >>> layer_section(layers).text
+    'Mean score of each layer over targets. Best layer: conv2.'
     """
     lines, _ = profile_lines(layers, None)
     winners = {name: str(mean["layer"].values[int(mean.argmax("layer"))]) for name, (mean, _) in lines.items()}
@@ -268,6 +287,12 @@ def rdm_section(rdm: xr.DataArray | Mapping[str, xr.DataArray], **options: Any) 
     -------
     Section
         The part of the report.
+
+    Examples
+    --------
+    >>> from neuroalign.rsa import from_square
+    >>> rdm_section(from_square([[0, 1, 2], [1, 0, 3], [2, 3, 0]], ["cat", "dog", "car"])).heading
+    'RDMs'
     """
     text = "Dissimilarity of each pair of conditions"
     if isinstance(rdm, xr.DataArray) and set(map(str, rdm.dims)) <= {"pair", "time"}:

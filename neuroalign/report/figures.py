@@ -32,6 +32,14 @@ def picture(
     -------
     Picture
         The drawing.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from neuroalign import plots
+    >>> scores = xr.DataArray([0.1, 0.3], dims="roi", coords={"roi": ["EVC", "PFS"]}, name="score")
+    >>> picture(plots.bars, scores, size=(4, 3), alt="Bars of two regions.").width()
+    384
     """
     from matplotlib.figure import Figure
 

@@ -48,6 +48,12 @@ class Picture:
     ------
     ConfigError
         If there is no alternative text.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> Picture(Figure(figsize=(4, 3)), "An empty figure.").width()
+    384
     """
 
     figure: Any
@@ -85,6 +91,8 @@ class Section:
         Drawings, shown in this order.
     table : Table, optional
         A table below the drawings.
+    notes : sequence of str
+        Remarks in small type at the end.
 
     Examples
     --------
@@ -115,6 +123,12 @@ def data_uri(figure: Figure) -> str:
     -------
     str
         ``data:image/svg+xml;base64,...`` or ``data:image/png;base64,...``.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> data_uri(Figure())[:18]
+    'data:image/svg+xml'
     """
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes in the picture; the tables hold it as it is.
@@ -151,7 +165,23 @@ def render(
     summary: str | Mapping[str, Any] | None = None,
     provenance: xr.Dataset | xr.DataArray | None = None,
 ) -> str:
-    """Write the page as text; see `write_report`."""
+    """Give the page as text.
+
+    Parameters
+    ----------
+    title, sections, summary, provenance
+        As in `write_report`.
+
+    Returns
+    -------
+    str
+        The HTML.
+
+    Examples
+    --------
+    >>> render(title="A test", sections=[]).count("<h1>A test</h1>")
+    1
+    """
     template = (resources.files("neuroalign.report") / "page.html.j2").read_text(encoding="utf-8")
     cards = {} if summary is None or isinstance(summary, str) else {key: show(value) for key, value in summary.items()}
     parts = list(sections)

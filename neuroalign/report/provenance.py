@@ -23,6 +23,12 @@ def provenance_tables(obj: xr.Dataset | xr.DataArray) -> list[Table]:
     -------
     list of Table
         Only those that hold something.
+
+    Examples
+    --------
+    >>> obj = schema.stamp(xr.Dataset(), "scale", factor=2)
+    >>> provenance_tables(obj)[0].rows
+    [['scale', 'none', 'factor = 2']]
     """
     history = schema.history(obj)
     sources = [[s.get("name"), s.get("bytes"), s.get("sha256", "not taken")] for s in history["sources"]]

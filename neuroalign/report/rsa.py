@@ -55,6 +55,15 @@ def rsa_report(
     ------
     SchemaError
         If it is not such a result.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> found = xr.Dataset({"score": ("model", [0.3]), "ci": (("bound", "model"), [[0.2], [0.4]])})
+    >>> found = found.assign_coords(model=["V1"], bound=["lower", "upper"])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     rsa_report(found, folder + "/page.html").name
+    'page.html'
     """
     data = as_dataset(result)
     if not isinstance(data, xr.Dataset) or not is_rsa(data):
@@ -174,6 +183,11 @@ def to_mne_report(sections: Iterable[Section], *, title: str = "neuroalign") -> 
     -------
     mne.Report
         With a part for each text and table and a figure for each picture.
+
+    Examples
+    --------
+    >>> len(to_mne_report([Section("Method", "Ridge regression.")]).html)
+    1
     """
     mne = require("mne", "eeg")
     report = mne.Report(title=title, verbose="ERROR")

@@ -35,6 +35,11 @@ def sites_section(data: xr.Dataset) -> Section | None:
     -------
     Section or None
         The part of the report; None where there is a single target.
+
+    Examples
+    --------
+    >>> sites_section(xr.Dataset({"score": ("roi", [0.1, 0.3])})).table.rows
+    [(1, 0.3), (0, 0.1)]
     """
     score = as_array(data)
     if score.ndim == 0:
