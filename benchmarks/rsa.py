@@ -127,9 +127,8 @@ def calibration(n_sets: int) -> None:
     print(f"\nFalse positives at .05 in {n_sets} sets of unrelated RDMs (standard error {error:.3f}).")
     print("shared: part of the brain's geometry that all subjects have. With fixed conditions ('subjects'), a chance")
     print("likeness of model and shared geometry is real for these conditions, and is found.")
-    print(
-        f"{'compare':<14}{'bootstrap':<12}{'subjects':>9}{'conditions':>11}{'shared':>8}{'against 0':>11}{'pairwise':>10}"
-    )
+    head = ("subjects", 9), ("conditions", 11), ("shared", 8), ("against 0", 11), ("pairwise", 10)
+    print(f"{'compare':<14}{'bootstrap':<12}" + "".join(f"{name:>{width}}" for name, width in head))
     designs = [("conditions", 1, 20, 1.0), ("conditions", 1, 60, 1.0), ("subjects", 8, 20, 0.0)]
     designs += [("subjects", 8, 20, 0.5), ("both", 8, 20, 0.0), ("both", 8, 20, 0.5), ("both", 20, 40, 0.5)]
     for method in ("rho-a", "pearson", "spearman"):
