@@ -1,13 +1,17 @@
-"""What every benchmark shares: CPU time of interleaved methods, peak extra memory, and the matrix rate of the machine."""
+"""What every benchmark shares: CPU time of interleaved methods, peak extra memory, the matrix rate of the machine."""
 
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # before numpy starts its threads, which burn CPU time while they wait
+
+import numpy as np  # noqa: E402
 
 
 def matrix_rate(dtype: str, size: int = 1000, repeats: int = 5) -> float:

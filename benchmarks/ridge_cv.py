@@ -1,6 +1,6 @@
 """Ridge with an alpha per target: neuroalign against himalaya, one thread, float32, interleaved in one process.
 
-    OMP_NUM_THREADS=1 python benchmarks/ridge_cv.py --workload A --targets 2000
+    python benchmarks/ridge_cv.py --workload A --targets 2000
 
 Workloads (samples, features, targets, alphas): A 3000, 1000, 10000, 10; B 1000, 8000, 20000, 20; C 10000, 768, 50000,
 20; each with 5 contiguous folds and an intercept. `--targets` makes them smaller.
@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-import numpy as np
+from _common import compare, print_rates  # first: it sets the number of threads
+
+import numpy as np  # isort: skip
 import torch
-from _common import compare, print_rates
 from himalaya.backend import set_backend
 from himalaya.kernel_ridge import KernelRidgeCV
 from himalaya.ridge import RidgeCV
@@ -89,7 +90,9 @@ def main() -> None:
         if hasattr(result, "cv_scores_"):
             best, scores = np.asarray(result.best_alphas_), np.asarray(result.cv_scores_).ravel()
             same = np.isclose(mine.alphas, best, rtol=1e-3).mean()
-            print(f"{name}: same alpha in {100 * same:.2f} %, scores differ by {abs(mine.cv_scores - scores).max():.1e}")
+            print(
+                f"{name}: same alpha in {100 * same:.2f} %, scores differ by {abs(mine.cv_scores - scores).max():.1e}"
+            )
         elif name != "neuroalign":
             print(f"{name}: scores differ by {abs(mine.scores - result).max():.1e}")
 

@@ -93,6 +93,25 @@ def zeros(shape: tuple[int, ...], dtype: str, like: Array) -> Array:
     return xp.zeros(shape, dtype=getattr(xp, dtype), device=like.device) if is_torch(like) else xp.zeros(shape, dtype)
 
 
+def contiguous(array: Array) -> Array:
+    """The same values in row order."""
+    return array.contiguous() if is_torch(array) else np.ascontiguousarray(array)
+
+
+class Buffers:
+    """Scratch arrays that are used again, so that large temporaries are not mapped and cleared a thousand times."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Array] = {}
+
+    def get(self, name: str, shape: tuple[int, ...], like: Array) -> Array:
+        """An uninitialised array; what an earlier call of the same name gave is overwritten."""
+        size = int(np.prod(shape))
+        if name not in self._flat or self._flat[name].shape[0] < size:
+            self._flat[name] = zeros((size,), dtype_name(like), like)
+        return self._flat[name][:size].reshape(shape)
+
+
 def as_slice(index: NDArray[np.intp]) -> Index:
     """Turn consecutive indices into a slice, which gives a view instead of a copy."""
     if index.size and (np.diff(index) == 1).all():

@@ -5,7 +5,7 @@ only ever meet features that were rotated into an eigenbasis in float64: each ro
 float32 product is as precise in the smallest direction as in the largest, whatever the condition of X.
 
 In both forms the prediction of held-out rows at penalty a is ``rows @ diag(1 / (values + a)) @ b`` with
-``b = rotate @ s``: primal ``s`` is the centred X'Y of the training rows (in the basis of all rows), dual ``s`` is the
+``b = rotate' s``: primal ``s`` is the centred X'Y of the training rows (in the basis of all rows), dual ``s`` is the
 centred Y itself.
 """
 
@@ -22,6 +22,7 @@ from neuroalign.solvers._arrays import (
     Index,
     as_slice,
     cast,
+    contiguous,
     eigh,
     from_numpy,
     mean64,
@@ -30,6 +31,7 @@ from neuroalign.solvers._arrays import (
     to_numpy,
     zeros,
 )
+from neuroalign.solvers._compress import TOLERANCE, best_cuts, compress
 from neuroalign.solvers._folds import Fold, check_folds, is_partition
 
 __all__ = ["FoldBasis", "Plan", "make_plan"]
@@ -41,24 +43,24 @@ _CHUNK = 2048  # rows (primal) or features (dual) in float64 at a time
 class FoldBasis:
     """Eigenbasis of the training rows of one fold, and the test rows in it.
 
-    values : (k,) eigenvalues, float64.
-    rotate : (k, d) training statistics -> eigenbasis.
-    shift : (k,) what one unit of the training mean of a target takes off ``rotate @ X'Y`` (primal only).
-    rows : (r, k) centred test rows, or R of their QR decomposition when there are more rows than k.
+    rotate : (d, k) training statistics -> eigenbasis.
+    shift : (k,) what one unit of the training mean of a target takes off ``Y'X @ rotate`` (primal only).
+    rows : (k, r) centred test rows, or R of their QR decomposition when there are more rows than k.
     project : (n_test, r) the Q that belongs to R, else None.
-    rows_mean : (k,) mean test row, which makes the mean prediction.
+    blocks, mix : the shrinkage of all alphas, see `compress`; parts of `blocks` are (q, width).
+    mean_weights : (n_alphas, k) mean test row times the shrinkage, which makes the mean prediction.
     """
 
     train: Index
     test: Index
     excluded: Index | None
-    n_train: int
-    values: Array
     rotate: Array
     shift: Array | None
     rows: Array
     project: Array | None
-    rows_mean: Array
+    blocks: list[tuple[slice, Array]]
+    mix: Array | None
+    mean_weights: Array
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Plan:
 def make_plan(
     x: Array,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None,
+    alphas: NDArray[np.float64],
     *,
     intercept: bool,
     dtype: str,
@@ -103,6 +106,8 @@ def make_plan(
         Finite features.
     folds : pairs of indices, or None
         Training and test rows; None makes only the basis of all rows.
+    alphas : ndarray, shape (n_alphas,)
+        The grid that folds are scored on.
     intercept : bool
         Centre by the mean of the training rows.
     dtype : {"float32", "float64"}
@@ -125,6 +130,9 @@ def make_plan(
     dual = x.shape[1] > min((fold.train.size for fold in split), default=n)
     maker = _dual if dual else _primal
     values, rotated, back, bases = maker(features, split, intercept)
+    alphas = alphas / features.scale**2
+    # The spectrum of a fold is nearly that of all rows, so it is cut at the same values.
+    grid = alphas, best_cuts(to_numpy(values), alphas, TOLERANCE[dtype]) if split else np.empty(0)
     return Plan(
         x=cast(rotated, dtype),
         values=values,
@@ -136,7 +144,7 @@ def make_plan(
         intercept=intercept,
         dtype=dtype,
         partition=partition,
-        folds=[_finish(basis, fold, dtype, whole_rows) for basis, fold in zip(bases, split, strict=True)],
+        folds=[_finish(basis, fold, grid, dtype, whole_rows) for basis, fold in zip(bases, split, strict=True)],
     )
 
 
@@ -161,7 +169,7 @@ class _Features:
             yield slice(lo, lo + _CHUNK), (cast(self.x[:, lo : lo + _CHUNK], "float64") - mean) / self.scale
 
 
-_Basis = tuple[Array, Array, Array | None, Array]  # values (k,), rotate (k, d), shift (k,), test rows (n_test, k)
+_Basis = tuple[Array, Array, Array | None, Array]  # values (k,), rotate (d, k), shift (k,), test rows (n_test, k)
 _Whole = tuple[Array, Array, Array, Iterable[_Basis]]  # values (k,), rotated (n, k), back (p, k), one basis a fold
 
 
@@ -188,7 +196,7 @@ def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool) -> 
     mean = mean if intercept else mean * 0.0
     values, vectors = eigh(gram - n * mean[:, None] * mean[None, :])
     rows = (take(rotated, as_slice(fold.test)) - mean) @ vectors
-    return values, vectors.T, n * (mean @ vectors), rows
+    return values, vectors, n * (mean @ vectors), rows
 
 
 def _dual(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
@@ -212,34 +220,33 @@ def _dual_fold(gram: Array, fold: Fold, intercept: bool) -> _Basis:
         test = test - test.mean(axis=1)[:, None] - mean + mean.mean()
         across = across - mean[:, None] - mean[None, :] + mean.mean()
     values, vectors = eigh(across)
-    return values, vectors.T, None, test @ vectors
+    return values, vectors, None, test @ vectors
 
 
-def _finish(basis: _Basis, fold: Fold, dtype: str, whole_rows: bool) -> FoldBasis:
-    values, rotate, shift, rows = basis
-    rows_mean = rows.mean(axis=0)
-    rows = rows - rows_mean
+def _finish(
+    basis: _Basis, fold: Fold, grid: tuple[NDArray[np.float64], NDArray[np.float64]], dtype: str, whole_rows: bool
+) -> FoldBasis:
+    (values, rotate, shift, rows), (alphas, cuts) = basis, grid
+    mean = rows.mean(axis=0)
+    rows = rows - mean
     project = None
     if not whole_rows and rows.shape[0] > rows.shape[1] > 0:
         # Only |rows @ w| and rows' y are needed: k rows do as well as n_test.
         project, rows = namespace(rows).linalg.qr(rows)
         project = cast(project, dtype)
+    shrinkage = compress(to_numpy(values), alphas, cuts, TOLERANCE[dtype])
     return FoldBasis(
         train=as_slice(fold.train),
         test=as_slice(fold.test),
         excluded=None if fold.excluded is None else as_slice(fold.excluded),
-        n_train=fold.train.size,
-        values=values,
-        rotate=cast(_contiguous(rotate), dtype),
+        rotate=cast(contiguous(rotate), dtype),
         shift=None if shift is None else cast(shift, dtype),
-        rows=cast(rows, dtype),
+        rows=cast(contiguous(rows.T), dtype),
         project=project,
-        rows_mean=cast(rows_mean, dtype),
+        blocks=[(block.columns, cast(from_numpy(block.basis, rows), dtype)) for block in shrinkage.blocks],
+        mix=None if shrinkage.mix is None else cast(from_numpy(shrinkage.mix, rows), dtype),
+        mean_weights=cast(mean / (values + from_numpy(alphas[:, None], values)), dtype),
     )
-
-
-def _contiguous(array: Array) -> Array:
-    return array.contiguous() if hasattr(array, "contiguous") else np.ascontiguousarray(array)
 
 
 def _column_mean(x: Array) -> NDArray[np.float64]:

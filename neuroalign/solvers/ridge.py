@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
-from neuroalign.solvers._arrays import Array, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy, zeros
+from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy, zeros
 from neuroalign.solvers._grid import check_alphas, choose, edge_fractions, mean_over_folds
 from neuroalign.solvers._plan import Plan, make_plan
 from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile
@@ -126,11 +126,11 @@ def ridge_cv(
     x, y = _check(X, Y)
     grid, step = check_alphas(alphas), _check_tile(tile)
     score = _check_scorer(scorer)
-    plan = make_plan(x, folds, intercept=fit_intercept, dtype=dtype_name(x, y), whole_rows=callable(score))
-    fit, scores = _Weights.empty(x, y), np.empty((grid.size, y.shape[1]))
+    plan = make_plan(x, folds, grid, intercept=fit_intercept, dtype=dtype_name(x, y), whole_rows=callable(score))
+    fit, scores, buffers = _Weights.empty(x, y), np.empty((grid.size, y.shape[1])), Buffers()
     for lo in range(0, y.shape[1], step):
         part = load_tile(plan, y[:, lo : lo + step])
-        scores[:, lo : lo + step] = mean_over_folds(score_tile(plan, part, grid, score))
+        scores[:, lo : lo + step] = mean_over_folds(score_tile(plan, part, score, buffers))
         if alpha_per_target:
             fit.refit(plan, part, choose(scores[:, lo : lo + step], grid, per_target=True)[0], lo)
     best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
@@ -197,7 +197,7 @@ def ridge(
             where="alpha",
         )
     penalty = np.broadcast_to(penalty, y.shape[1])
-    plan = make_plan(x, None, intercept=fit_intercept, dtype=dtype_name(x, y))
+    plan = make_plan(x, None, penalty, intercept=fit_intercept, dtype=dtype_name(x, y))
     fit = _Weights.empty(x, y)
     for lo in range(0, y.shape[1], _TILE):
         fit.refit(plan, load_tile(plan, y[:, lo : lo + _TILE], left_out=False), penalty[lo : lo + _TILE], lo)

@@ -186,6 +186,18 @@ def test_permuting_test_rows_changes_nothing_learned():
     np.testing.assert_allclose(a.scores, b.scores, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("p", [5, 80])
+@pytest.mark.parametrize("intercept", [True, False])
+def test_inputs_are_left_alone(dtype, p, intercept):
+    x, y = data(60, p, 3, dtype=dtype)
+    y[2, 1] = np.nan
+    before = x.copy(), y.copy()
+    ridge_cv(x, y, alphas=GRID, folds=kfold(60), fit_intercept=intercept)
+    np.testing.assert_array_equal(x, before[0])
+    np.testing.assert_array_equal(y, before[1])
+
+
 def test_shift_of_the_data_changes_nothing():
     x, y = data(60, 10, 4)
     a = ridge_cv(x, y, alphas=GRID, folds=kfold(60))
