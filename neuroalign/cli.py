@@ -31,6 +31,7 @@ Lags = Annotated[
 ]
 WindowOption = Annotated[tuple[float, float] | None, typer.Option("--window", help="Epoch around each event, in s.")]
 Bandpass = Annotated[tuple[float, float] | None, typer.Option(help="Filter the recording to this band, in Hz.")]
+Resample = Annotated[float | None, typer.Option(help="Bring features and recording to this rate, in Hz.")]
 Modality = Annotated[str | None, typer.Option(help="eeg, ieeg, meg or fmri, where the file does not tell.")]
 Scorer = Annotated[str | None, typer.Option(help="r2, r or ev.")]
 Permutations = Annotated[int, typer.Option(help="Number of permutations; 0 leaves the test out.")]
@@ -94,6 +95,7 @@ def encode(
     by: Annotated[str | None, typer.Option(help="Coordinate of the responses to summarise by, such as roi.")] = None,
     window: WindowOption = None,
     bandpass: Bandpass = None,
+    resample: Resample = None,
     modality: Modality = None,
     scorer: Scorer = None,
     permutations: Permutations = 1000,
@@ -128,6 +130,7 @@ def decode(
     lags: Lags = None,
     window: WindowOption = None,
     bandpass: Bandpass = None,
+    resample: Resample = None,
     modality: Modality = None,
     scorer: Scorer = None,
     permutations: Permutations = 1000,

@@ -46,7 +46,7 @@ def default_preprocess(stimulus: NDArray[Any]) -> NDArray[Any]:
                 fix="pass preprocess= to say how they enter the network",
             )
         return np.ascontiguousarray(np.moveaxis(stimulus, 2, 0)).astype(np.float32) / np.float32(255)
-    return stimulus.astype(np.int64 if stimulus.dtype.kind in "iu" else np.float32)
+    return stimulus.astype(np.int64 if stimulus.dtype.kind in "iu" else np.float32, copy=False)
 
 
 class StimulusBatches:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.align import lagged, segment_slices
 from neuroalign.decoding.patterns import patterns_from_moments
 from neuroalign.linear import TRFModel
-from neuroalign.protocol import Samples
+from neuroalign.protocol import Samples, segment_labels
 
 
 class TRFDecoder(TRFModel):
@@ -60,7 +60,7 @@ class TRFDecoder(TRFModel):
         centred = X - X.mean(axis=0)
         decoded = self._predict(X, samples)
         decoded = decoded - decoded.mean(axis=0)
-        pieces = segment_slices(samples.get("run"), samples.n)
+        pieces = segment_slices(segment_labels(samples), samples.n)
         cross = [
             sum(lagged(centred[p], [lag]).T @ decoded[p] for p in pieces) for lag in self.lag_samples_.tolist()
         ]  # (lag, input, output), without a delayed matrix in memory

@@ -11,7 +11,7 @@ from neuroalign.align import lagged, segment_slices
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear._ridge import LinearModel, pair_labels
-from neuroalign.protocol import Labels, Samples
+from neuroalign.protocol import Labels, Samples, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv
 
 #: A single run is cut into this many stretches, so that there is something to leave out.
@@ -89,7 +89,7 @@ class TRFModel(LinearModel):
             )
         out = np.tile(self.solution_intercept_.astype(X.dtype), (len(X), 1))
         weights = self.solution_coef_.astype(X.dtype, copy=False)
-        for piece in segment_slices(samples.get("run"), samples.n):
+        for piece in segment_slices(segment_labels(samples), samples.n):
             for lag, weight in zip(self.lag_samples_.tolist(), weights, strict=True):  # no delayed matrix in memory
                 out[piece] += lagged(X[piece], [lag]) @ weight
         return out
@@ -123,7 +123,7 @@ class TRFModel(LinearModel):
         return np.sort(self._direction * lags)
 
     def _stretches(self, samples: Samples) -> list[slice]:
-        runs = segment_slices(samples.get("run"), samples.n)
+        runs = segment_slices(segment_labels(samples), samples.n)
         if len(runs) > 1:
             return runs
         edges = np.linspace(0, samples.n, min(N_STRETCHES, samples.n) + 1).astype(int)

@@ -122,18 +122,29 @@ def _call(read: Callable[..., Any], path: Path, given: dict[str, Any], options: 
     return read(path, **given, **options)
 
 
+def _open_store(path: Path, *, verify: str = "sizes", lazy: bool = True) -> Any:
+    """Open a store; an atlas that lies beside it is named by its whole path, so that it can be drawn."""
+    obj = storage.open(path, verify=verify, lazy=lazy)  # type: ignore[arg-type]
+    atlas = obj.attrs.get("atlas")
+    if isinstance(atlas, str) and (path.parent / atlas).is_file():
+        obj = obj.assign_attrs(atlas=str(path.parent.resolve() / atlas))
+        for variable in obj.data_vars.values() if isinstance(obj, xr.Dataset) else ():
+            variable.attrs.update({"atlas": obj.attrs["atlas"]} if "atlas" in variable.attrs else {})
+    return obj
+
+
 def _folder_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], bool]:
     """The reader of a folder, and whether it wants to know the modality."""
     if (path / "model.json").is_file():
         raise ConfigError("This is a saved model.", got=path.name, where=str(path), fix="neuroalign.load_model(path)")
+    if is_bids(path):  # before stores: a data set may carry a manifest too
+        return read_bids, True
     if (path / "manifest.json").is_file():
-        return storage.open, False
+        return _open_store, False
     if path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
         return read_table, False
     if path.suffix.lower() == ".ds":
         return _sensor_reader(path, modality), False
-    if is_bids(path):
-        return read_bids, True
     # Text files alone may be anything, such as notes beside data.
     kinds = {KINDS.get(p.suffix.lower(), "text") for p in path.iterdir()}
     if (path / "stimuli.tsv").is_file() or kinds - {"text"}:

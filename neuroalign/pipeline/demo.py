@@ -19,7 +19,7 @@ from neuroalign.datasets import simulate
 from neuroalign.datasets.simulate import read_truth, simulate_network
 from neuroalign.encoding import RidgeEncoder
 from neuroalign.evaluation import Result, cross_validate, noise_ceiling
-from neuroalign.loaders import load, read_stimuli
+from neuroalign.loaders import load, read_bids
 from neuroalign.preprocess import SingleTrialBetas
 from neuroalign.schema import MODALITIES
 
@@ -28,8 +28,8 @@ LAYERS = ("block1", "block2", "block3", "block4", "head")
 TOLERANCE = 0.05
 #: Latencies must be found within this many seconds.
 LATENCY_TOLERANCE = 0.02
-#: False positives are counted at times this far apart (s), where the noise has forgotten itself.
-INDEPENDENT = 0.1
+#: A test fits the model this often again; more would show no more here.
+N_PERMUTATIONS = 199
 WINDOW = (-0.1, 0.5)
 
 
@@ -44,7 +44,9 @@ class Found:
     profile : DataArray
         Mean score of every layer at the most reliable time.
     result : Result
-        Scores, ceilings and tests of the winning layer.
+        Scores and ceilings of the winning layer, over time where there is time.
+    tested : Result
+        The same at the most reliable time, with a test.
     patterns : DataArray
         Responses (trial, site) at the most reliable time.
     truth : dict
@@ -57,6 +59,7 @@ class Found:
     modality: str
     profile: xr.DataArray
     result: Result
+    tested: Result
     patterns: xr.DataArray
     truth: dict[str, Any]
     latency: float | None = None
@@ -92,7 +95,7 @@ class Found:
 
 def responses(root: Path, subject: str, modality: str) -> xr.DataArray:
     """Read one subject's runs and give one response a trial: epochs, or betas of fMRI."""
-    runs = load(root, subject=subject, modality=modality)
+    runs = read_bids(root, subject=subject, modality=modality)
     if modality == "fmri":
         return SingleTrialBetas().fit_transform(runs)
     return epochs(runs, tmin=WINDOW[0], tmax=WINDOW[1], baseline=(None, 0))[MODALITIES[modality]]
@@ -112,19 +115,20 @@ def analyse(
     ]
     profile = xr.DataArray([float(s) for s in scores], dims="layer", coords={"layer": list(LAYERS)}, name="R2")
     best = LAYERS[int(np.argmax(profile.values))]
-    result = cross_validate(
+    tested = cross_validate(
         RidgeEncoder(),
-        *join(activations[best], y),
+        *join(activations[best], moment),
         ceiling="split_half_sb",
         test="permutation",
+        n_permutations=N_PERMUTATIONS,
         random_state=seed,
     )
-    found = Found(subject, modality, profile, result, moment, truth)
-    if "time" in y.dims:
-        chosen = result.significant.any("time")
-        course = result.score.where(chosen).mean("channel")
-        found.latency = float(course["time"].values[int(np.nanargmax(course.values))])
-    return found
+    if "time" not in y.dims:
+        return Found(subject, modality, profile, tested, tested, moment, truth)
+    result = cross_validate(RidgeEncoder(), *join(activations[best], y), ceiling="split_half_sb", random_state=seed)
+    course = result.score.isel(channel=tested.significant.values).mean("channel")
+    latency = float(course["time"].values[int(np.argmax(course.values))])
+    return Found(subject, modality, profile, result, tested, moment, truth, latency)
 
 
 @dataclass(frozen=True)
@@ -198,14 +202,8 @@ def checks(findings: list[Found], layer: str) -> list[Check]:
 
 
 def _false_positives(name: str, findings: list[Found]) -> Check:
-    """Share of silent sites with p < .05, against the 99 % range of that share if the test holds its level."""
-    hits: list[np.ndarray] = []
-    for f in findings:
-        p = f.result.p
-        if "time" in p.dims:
-            times = p["time"].values
-            p = p.sel(time=np.arange(times[0], times[-1] + 1e-9, INDEPENDENT), method="nearest")
-        hits.append((p.values[~f.active] < 0.05).ravel())
+    """Share of silent sites with p <= .05, against the 99 % range of that share if the test holds its level."""
+    hits = [f.tested.p.values[~f.active] <= 0.05 for f in findings]
     share, n = float(np.concatenate(hits).mean()), sum(h.size for h in hits)
     low, high = stats.binom.interval(0.99, n, 0.05)
     return Check(
@@ -292,7 +290,7 @@ def run_demo(
     truth = read_truth(root)
     say("Reading the images and the activations of all layers ...")
     network = simulate_network(truth["network"]["random_state"])
-    activations = dict(ActivationExtractor(network, layers=list(LAYERS))(read_stimuli(root / "stimuli")))
+    activations = dict(ActivationExtractor(network, layers=list(LAYERS))(load(root / "stimuli")))
     layer = truth["network"]["layer"]
     findings: dict[str, list[Found]] = {}
     comparisons: dict[str, rsa.RSAResult] = {}

@@ -95,14 +95,17 @@ def _modality(name: str, found: list[Found]) -> Section:
         pictures.append(picture(plots.timecourse, data, size=(7.2, 3.3), alt=alt))
     else:
         moment = data
-    scores = moment.assign_attrs(data.attrs)
+    scores = moment.assign_attrs(data.attrs) if "time" in data.dims else data
+    tested = one.tested.data
     where = plots.topomap if name in ("eeg", "meg") else plots.brain
     size = (4.6, 4.0) if name in ("eeg", "meg") else (7.4, 3.2)
-    alt = f"Map of {title} scores; {int(moment['significant'].sum())} of {moment['score'].size} sites are significant."
-    pictures.append(picture(where, scores, size=size, alt=alt))
+    alt = f"Map of {title} scores; {int(tested['significant'].sum())} of {tested['score'].size} sites are significant."
+    pictures.append(
+        picture(where, tested, size=size, alt=alt, caption="At the most reliable time." if "time" in data.dims else "")
+    )
     alt = f"Score of {title} sites against their noise ceiling."
     pictures.append(picture(plots.score_vs_ceiling, scores, size=(4.4, 4.0), alt=alt))
-    marked = np.asarray(moment["significant"].values, bool)
+    marked = np.asarray(tested["significant"].values, bool)
     right = int((marked & one.active).sum())
     text += (
         f" Significant: {int(marked.sum())} of {marked.size} sites, among them {right} of the {int(one.active.sum())} "

@@ -12,7 +12,8 @@ import xarray as xr
 from neuroalign.align import epochs
 from neuroalign.errors import ConfigError
 from neuroalign.loaders import load
-from neuroalign.preprocess import SingleTrialBetas
+from neuroalign.pipeline.options import ModelOptions
+from neuroalign.preprocess import BandPass, Resampler, SingleTrialBetas
 from neuroalign.schema import MODALITIES, modality_of, sample_dim
 
 
@@ -34,9 +35,8 @@ def open_object(text: str, *, modality: str | None = None) -> Any:
     return obj[variable]
 
 
-def open_array(text: str, role: str, *, modality: str | None = None) -> xr.DataArray:
-    """Load one labelled array; of a recording its data, of a Dataset its only variable."""
-    obj = open_object(text, modality=modality)
+def one_array(obj: Any, role: str, where: str) -> xr.DataArray:
+    """Give the one labelled array of an object: of a recording its data, of a Dataset its only variable."""
     if isinstance(obj, xr.Dataset):
         kind = modality_of(obj)
         names = [MODALITIES[kind]] if kind else [str(name) for name in obj.data_vars]
@@ -45,41 +45,35 @@ def open_array(text: str, role: str, *, modality: str | None = None) -> xr.DataA
                 f"The {role} hold several variables.",
                 expected="one, or a path with #variable",
                 got=names,
-                where=text,
-                fix=f"{split_name(text)[0]}#{names[0] if names else 'variable'}",
+                where=where,
+                fix=f"{split_name(where)[0]}#{names[0] if names else 'variable'}",
             )
         obj = obj[names[0]].assign_attrs({**obj.attrs, **obj[names[0]].attrs})
     if not isinstance(obj, xr.DataArray):
         raise ConfigError(
-            f"The {role} are not one array.", expected="a table or one recording", got=type(obj).__name__, where=text
+            f"The {role} are not one array.", expected="a table or one recording", got=type(obj).__name__, where=where
         )
     sample_dim(obj)
     return obj if obj.name is not None else obj.rename(role)
 
 
-def open_responses(
-    text: str,
-    features: xr.DataArray,
-    *,
-    window: tuple[float, float] | None,
-    bandpass: tuple[float, float] | None,
-    modality: str | None = None,
-) -> xr.DataArray:
+def open_features(text: str, options: ModelOptions) -> xr.DataArray:
+    """Load features; time series are resampled as asked."""
+    return in_time(one_array(open_object(text), "features", text), options, text, filtered=False)
+
+
+def open_responses(text: str, features: xr.DataArray, options: ModelOptions) -> xr.DataArray:
     """Load responses in the form that goes with the features.
 
     Features of stimuli need one response a trial: recordings of sensors are cut into epochs, fMRI runs become betas.
     """
-    obj = open_object(text, modality=modality)
-    kind = modality_of(obj) if isinstance(obj, xr.Dataset) else None
-    if isinstance(obj, xr.DataTree):
-        kind = next((modality_of(n.to_dataset()) for n in obj.leaves if n.has_data), None)
-    if bandpass is not None:
-        obj = _filtered(obj, bandpass, text)
-    continuous = isinstance(obj, xr.DataTree) or (isinstance(obj, xr.Dataset) and sample_dim(obj) == "time")
-    if kind and continuous and sample_dim(features) != "time":
+    obj = in_time(open_object(text, modality=options.modality), options, text)
+    kind = _modality(obj)
+    continuous = isinstance(obj, xr.DataTree) or (isinstance(obj, xr.Dataset) and kind and sample_dim(obj) == "time")
+    if continuous and sample_dim(features) != "time":
         if kind == "fmri":
             return SingleTrialBetas().fit_transform(obj)
-        if window is None:
+        if options.window is None:
             raise ConfigError(
                 "Features of stimuli need one response a trial.",
                 expected="a window around each event",
@@ -87,24 +81,34 @@ def open_responses(
                 where=text,
                 fix="--window -0.1 0.6",
             )
-        return epochs(obj, tmin=window[0], tmax=window[1], baseline=(None, 0) if window[0] < 0 else None)[kind]
-    if isinstance(obj, xr.DataArray):
-        return obj if obj.name is not None else obj.rename("responses")
-    return open_array(text, "responses", modality=modality) if bandpass is None else obj[MODALITIES[str(kind)]]
+        low, high = options.window
+        return epochs(obj, tmin=low, tmax=high, baseline=(None, 0) if low < 0 else None)[str(kind)]
+    return one_array(obj, "responses", text)
 
 
-def _filtered(obj: Any, band: tuple[float, float], where: str) -> Any:
+def _modality(obj: Any) -> str | None:
     if isinstance(obj, xr.DataTree):
-        return obj.map_over_datasets(lambda ds: _filtered(ds, band, where) if ds.data_vars else ds)
-    if isinstance(obj, xr.Dataset) and (kind := modality_of(obj)):
-        name = MODALITIES[kind]
-        return obj.assign({name: _filtered(obj[name], band, where)})
-    if not isinstance(obj, xr.DataArray) or "time" not in obj.dims:
+        return next((modality_of(node.to_dataset()) for node in obj.leaves if node.has_data), None)
+    return modality_of(obj) if isinstance(obj, xr.Dataset) else None
+
+
+def in_time(obj: Any, options: ModelOptions, where: str, *, filtered: bool = True) -> Any:
+    """Filter and resample time series as asked; features are only resampled."""
+    band = options.bandpass if filtered else None
+    if (band is None and options.resample is None) or (isinstance(obj, xr.DataArray) and "time" not in obj.dims):
+        return obj
+    if isinstance(obj, xr.DataTree):
+        return obj.map_over_datasets(lambda ds: in_time(ds, options, where) if ds.data_vars else ds)
+    if not isinstance(obj, (xr.Dataset, xr.DataArray)) or "time" not in obj.dims:
         raise ConfigError(
-            "Only time series can be filtered.", expected="a dimension time", got=type(obj).__name__, where=where
+            "Only time series can be filtered or resampled.",
+            expected="a dimension time",
+            got=type(obj).__name__,
+            where=where,
         )
-    from neuroalign.preprocess import BandPass
-    return BandPass(low=band[0], high=band[1]).fit_transform(obj).transpose(*obj.dims)
+    if band is None:
+        return Resampler(options.resample).fit_transform(obj)
+    return BandPass(*band, resample=options.resample).fit_transform(obj)
 
 
 def open_rdms(text: str, method: str) -> Any:

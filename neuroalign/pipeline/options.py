@@ -53,6 +53,7 @@ class ModelOptions(Options):
     lags: Window | None = None
     window: Window | None = None
     bandpass: Window | None = None
+    resample: float | None = Field(None, gt=0)
     modality: Literal["eeg", "ieeg", "meg", "fmri"] | None = None
     scorer: Literal["r2", "r", "ev"] | None = None
     permutations: int = Field(1000, ge=0)

@@ -19,7 +19,7 @@ from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.errors import ConfigError
 from neuroalign.evaluation import ContiguousSplit, Result, cross_validate
 from neuroalign.pipeline import pages
-from neuroalign.pipeline.inputs import by_label, open_array, open_rdms, open_responses
+from neuroalign.pipeline.inputs import by_label, open_features, open_rdms, open_responses
 from neuroalign.pipeline.options import DecodeOptions, EncodeOptions, ModelOptions, RSAOptions
 from neuroalign.preprocess import Delayer
 from neuroalign.rsa import evaluate
@@ -170,11 +170,8 @@ def rsa(options: RSAOptions) -> Outcome:
 
 
 def _open(options: ModelOptions, features: str | None = None) -> tuple[xr.DataArray, xr.DataArray]:
-    X = open_array(features or options.features, "features")
-    y = open_responses(
-        options.responses, X, window=options.window, bandpass=options.bandpass, modality=options.modality
-    )
-    return join(X, y, reorder=options.reorder, drop=options.drop)
+    X = open_features(features or options.features, options)
+    return join(X, open_responses(options.responses, X, options), reorder=options.reorder, drop=options.drop)
 
 
 def _encoder(options: EncodeOptions) -> Any:
@@ -252,18 +249,19 @@ def _mean_r(a: np.ndarray, b: np.ndarray) -> float:
 
 def _identify(result: Result) -> pd.DataFrame:
     """How well held-out stimuli are told from one another by their decoded features."""
-    from neuroalign.metrics import relative_median_rank, top_k_accuracy, two_versus_two
+    from neuroalign.metrics import relative_median_rank, retrieval_ranks, top_k_accuracy, two_versus_two
 
     predicted, observed = (result.data[name] for name in ("prediction", "observed"))
     p, o = (v.values.reshape(v.shape[0], -1) for v in (predicted, observed))
     known = np.isfinite(p).all(axis=0) & np.isfinite(o).all(axis=0)
     p, o = p[:, known], o[:, known]
-    n = len(p)
+    n, ranks = len(p), retrieval_ranks(p, o)
+    few = min(5, n)
     rows = [
-        ["two versus two", float(two_versus_two(o, p)), 0.5],
-        ["top 1", float(top_k_accuracy(p, o, k=1)), 1 / n],
-        ["top 5", float(top_k_accuracy(p, o, k=min(5, n))), min(5, n) / n],
-        ["relative median rank", float(relative_median_rank(p, o)), 0.5],
+        ["two versus two", two_versus_two(o, p), 0.5],
+        ["top 1", top_k_accuracy(ranks, 1), 1 / n],
+        [f"top {few}", top_k_accuracy(ranks, few), few / n],
+        ["relative median rank", relative_median_rank(ranks, n), 0.5],
     ]
     return pd.DataFrame(rows, columns=["measure", "value", "chance"])
 

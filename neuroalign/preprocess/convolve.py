@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import signal
 
 from neuroalign.align import segment_slices
-from neuroalign.preprocess._segments import sampling_rate, segment_labels
 from neuroalign.preprocess.hrf import hrf_kernel
-from neuroalign.protocol import LabelledTransformer, Samples
+from neuroalign.protocol import LabelledTransformer, Samples, sampling_rate, segment_labels
 
 __all__ = ["HRFConvolver"]
 

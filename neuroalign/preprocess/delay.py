@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from neuroalign.align import lagged
 from neuroalign.errors import ConfigError
-from neuroalign.preprocess._segments import sampling_rate, segment_labels
-from neuroalign.protocol import LabelledTransformer, Labels, Samples
+from neuroalign.protocol import LabelledTransformer, Labels, Samples, sampling_rate, segment_labels
 
 __all__ = ["Delayer"]
 

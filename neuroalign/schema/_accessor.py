@@ -25,6 +25,7 @@ VIEWS = {
             "topomap",
             "timecourse",
             "bars",
+            "distribution",
             "brain",
             "score_vs_ceiling",
             "layer_profile",

@@ -164,7 +164,9 @@ def _check_bands(ds: xr.Dataset, values: xr.DataArray, modality: str) -> xr.Data
         if not chosen.size or low <= (typical := float(np.median(chosen))) <= high:
             continue
         power = 3 * round(math.log10(math.sqrt(low * high) / typical) / 3)
-        hint = {-15: "f", -12: "p", -9: "n", -6: "u", -3: "m", 3: "k"}.get(power)
+        # A little outside may be drift or a noisy room; a wrong unit is off by a factor of a thousand.
+        gross = typical < low / 9 or typical > high * 9
+        hint = {-15: "f", -12: "p", -9: "n", -6: "u", -3: "m", 3: "k"}.get(power if gross else 0)
         remedy = (
             f"; values look like {hint}{unit}: pass units='{hint}{unit}'"
             if hint

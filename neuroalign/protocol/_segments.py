@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuroalign.align import to_samples
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.protocol import Samples
+from neuroalign.protocol._labels import Samples
 
 _ENTITIES = ("subject", "session", "run", "segment")
 
