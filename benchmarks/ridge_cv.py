@@ -58,7 +58,7 @@ def peers(workload: str, x: np.ndarray, y: np.ndarray, alphas: np.ndarray, batch
     options = {"score_func": r2_score, "n_targets_batch": batch}
     cv = KFold(5)
     if workload == "B":
-        model = KernelRidgeCV(alphas=alphas, cv=cv, solver_params=options)
+        model = KernelRidgeCV(alphas=alphas, cv=cv, fit_intercept=True, solver_params=options)
     else:
         model = RidgeCV(alphas=alphas, cv=cv, fit_intercept=True, solver_params=options)
     return {f"himalaya {type(model).__name__} torch": lambda: model.fit(*tensors)}
