@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -296,3 +299,8 @@ def test_provenance_and_storage_form(vision, images):
     tree = to_tree(acts)
     assert set(tree.children) == {"block1", "block2"}
     np.testing.assert_array_equal(tree["block2"]["activation"].values, acts["block2"].values)
+
+
+def test_importing_does_not_import_torch():
+    code = "import sys, neuroalign.activations; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -92,6 +92,7 @@ def simulate(
     ('block3', 0.17)
     """
     _check(n_subjects, n_images, n_repeats, modalities)
+    n_subjects, n_images, n_repeats = int(n_subjects), int(n_images), int(n_repeats)
     target = Path(root)
     _check_target(target, overwrite)
     seed = random_state if isinstance(random_state, int) else _draw_seed(random_state)
