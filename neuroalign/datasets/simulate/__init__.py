@@ -2,7 +2,7 @@
 
 from neuroalign.datasets.simulate._images import make_images
 from neuroalign.datasets.simulate._network import BLOCKS, TRUE_LAYER, simulate_network
-from neuroalign.datasets.simulate._settings import BOLD, MODALITIES, SENSORS, BoldSettings, SensorSettings
+from neuroalign.datasets.simulate._settings import BOLD, MODALITIES, SENSORS
 from neuroalign.datasets.simulate._simulate import read_truth, simulate
 
 __all__ = [
@@ -11,8 +11,6 @@ __all__ = [
     "MODALITIES",
     "SENSORS",
     "TRUE_LAYER",
-    "BoldSettings",
-    "SensorSettings",
     "make_images",
     "read_truth",
     "simulate",

@@ -135,6 +135,13 @@ def read_truth(root: str | Path) -> dict[str, Any]:
     ------
     IntegrityError
         If there is no such file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> root = simulate(tempfile.mkdtemp(), n_subjects=1, n_images=16, n_repeats=2, modalities=["eeg"])
+    >>> sum(read_truth(root)["subjects"]["01"]["eeg"]["active"])
+    16
     """
     path = Path(root) / "truth.json"
     if not path.is_file():
