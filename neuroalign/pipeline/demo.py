@@ -14,7 +14,7 @@ from scipy import stats
 from neuroalign import rsa
 from neuroalign.activations import ActivationExtractor
 from neuroalign.align import epochs, join
-from neuroalign.compute import progress
+from neuroalign.compute import available_cpus, get_executor, map_chunks
 from neuroalign.datasets import simulate
 from neuroalign.datasets.simulate import read_truth, simulate_network
 from neuroalign.encoding import RidgeEncoder
@@ -249,7 +249,7 @@ def run_demo(
     n_images: int = 144,
     modalities: tuple[str, ...] = tuple(MODALITIES),
     random_state: int = 0,
-    show_progress: bool | None = None,
+    n_workers: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> DemoOutcome:
     """Simulate recordings with a known truth, analyse them the public way, and put the findings beside the truth.
@@ -264,8 +264,8 @@ def run_demo(
         Of eeg, ieeg, meg and fmri.
     random_state : int
         Seed of everything.
-    show_progress : bool, optional
-        Show a progress bar; by default where stderr is a terminal.
+    n_workers : int, optional
+        Processes; by default as many as there are cores, up to four. The findings do not depend on it.
     say : callable, optional
         Called with a line of text at every stage.
 
@@ -277,6 +277,7 @@ def run_demo(
     from neuroalign.pipeline.demo_page import write_page
 
     say = say or (lambda text: None)
+    n_workers = min(4, available_cpus()) if n_workers is None else n_workers
     folder = Path(out)
     say(f"Simulating {n_subjects} subjects x {', '.join(modalities)}: {n_images} images, 4 repeats ...")
     root = simulate(
@@ -292,25 +293,38 @@ def run_demo(
     network = simulate_network(truth["network"]["random_state"])
     activations = dict(ActivationExtractor(network, layers=list(LAYERS))(load(root / "stimuli")))
     layer = truth["network"]["layer"]
-    findings: dict[str, list[Found]] = {}
+    say("Analysing all subjects and modalities ...")
+    jobs = [
+        (
+            root,
+            subject,
+            modality,
+            known[modality],
+            truth["modalities"][modality].get("latency"),
+            random_state,
+            activations,
+        )
+        for modality in modalities
+        for subject, known in truth["subjects"].items()
+    ]
+    names = [f"sub-{job[1]} {job[2]}" for job in jobs]
+    with get_executor("processes", n_workers) if n_workers > 1 else get_executor("serial") as workers:
+        found = map_chunks(_analyse, jobs, executor=workers, progress="analysing", names=names)
+    findings = {name: [f for f in found if f.modality == name] for name in modalities}
     comparisons: dict[str, rsa.RSAResult] = {}
     lines: list[Check] = []
-    with progress("analysing", total=len(modalities) * n_subjects, show=show_progress) as advance:
-        for modality in modalities:
-            say(f"Analysing {modality} ...")
-            findings[modality] = []
-            for subject, known in truth["subjects"].items():
-                timing = {"latency": truth["modalities"][modality].get("latency")}
-                y = responses(root, subject, modality)
-                findings[modality].append(
-                    analyse(y, activations, known[modality] | timing, subject, modality, random_state)
-                )
-                advance(1)
-            lines += checks(findings[modality], layer)
-            comparisons[modality] = compare_rdms(findings[modality], activations, random_state)
-            lines.append(_rsa_check(modality, comparisons[modality], layer))
+    for name, ones in findings.items():
+        comparisons[name] = compare_rdms(ones, activations, random_state)
+        lines += [*checks(ones, layer), _rsa_check(name, comparisons[name], layer)]
     report = write_page(folder / "report.html", lines, findings, comparisons, activations, truth)
     return DemoOutcome(lines, report)
+
+
+def _analyse(job: tuple[Any, ...]) -> Found:
+    """Read and analyse one subject and modality; runs in a worker process."""
+    root, subject, modality, truth, latency, seed, activations = job
+    y = responses(root, subject, modality)
+    return analyse(y, activations, truth | {"latency": latency}, subject, modality, seed)
 
 
 def _rsa_check(modality: str, found: rsa.RSAResult, layer: str) -> Check:

@@ -1,6 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
+from scipy import stats
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression, Ridge, RidgeCV
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
@@ -10,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from neuroalign.compute import get_executor
 from neuroalign.encoding import RidgeEncoder
 from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
-from neuroalign.evaluation import ContiguousSplit, cross_validate, noise_ceiling, permutation_test
+from neuroalign.evaluation import ContiguousSplit, cross_validate, noise_ceiling
+from neuroalign.evaluation.refit import arrangements
 from neuroalign.schema import history
 
 
@@ -117,42 +120,87 @@ def test_the_ceiling_is_for_what_was_averaged():
     xr.testing.assert_allclose(given.normalised, given.score / average.where(average >= 0.05))
 
 
+def refitted(X, y, orders, **options):
+    """The slow obvious version: cross-validate every arrangement by itself."""
+    dim = "trial" if "trial" in y.dims else "time"
+    null = []
+    for order in orders:
+        moved = y.copy(data=y.isel({dim: order}).transpose(*y.dims).values)
+        null.append(cross_validate(Ridge(), X, moved, **options).score.values)
+    return np.array(null)
+
+
 def test_true_effects_are_significant_and_others_are_not():
     X, y = trials()
-    result = cross_validate(Ridge(), X, y, test="permutation", n_permutations=500, random_state=0)
+    result = cross_validate(RidgeEncoder(), X, y, test="permutation", n_permutations=199, random_state=0)
     assert result.significant[:2].all()
     assert result.significant[2:].sum() <= 1
     assert (result.p_fwer >= result.p).all()
     assert (result.q >= result.p).all()
-    by_hand = permutation_test(
-        result.data.observed,
-        result.data.prediction,
-        folds="fold_id",
-        n_permutations=500,
-        random_state=np.random.default_rng(0).spawn(2)[1],
-    )
-    np.testing.assert_allclose(result.p, by_hand.p)
-    np.testing.assert_allclose(result.score, by_hand.score)
+
+
+def test_every_arrangement_goes_through_the_whole_cross_validation():
+    X, y = trials(n_stimuli=20)
+    result = cross_validate(Ridge(), X, y, test="permutation", n_permutations=30, random_state=0)
+    rng = np.random.default_rng(0).spawn(2)[1]
+    null = refitted(X, y, arrangements("shuffle", 30, rng, units=pd.factorize(y["stimulus_id"].values)[0], runs=None))
+    np.testing.assert_allclose(result.p, ((null >= result.score.values - 1e-9).sum(0) + 1) / 31)
+    np.testing.assert_allclose(result.data.null_max, null.max(axis=(1, 2)))
+
+
+def test_targets_fitted_side_by_side_give_the_same_as_one_by_one(monkeypatch):
+    X, y = trials(n_stimuli=20)
+    options = {"test": "permutation", "n_permutations": 12, "random_state": 0}
+    together = cross_validate(RidgeEncoder(), X, y, **options)
+    monkeypatch.setattr("neuroalign.evaluation.refit.BATCH_BYTES", 1)
+    np.testing.assert_allclose(together.p, cross_validate(RidgeEncoder(), X, y, **options).p)
+
+
+def test_repeats_of_a_stimulus_move_together():
+    units = np.array([0, 0, 1, 1, 2, 3, 3])
+    with pytest.warns(NeuroalignWarning, match="1 of 4 stimuli"):
+        orders = list(arrangements("shuffle", 20, np.random.default_rng(0), units=units, runs=None))
+    for order in orders:
+        assert sorted(order) == list(range(7))
+        assert order[4] == 4  # no other stimulus was shown once
+        for first in (0, 2, 5):
+            assert units[order[first]] == units[order[first + 1]]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_p_of_cross_validated_scores_is_uniform_by_chance(seed):
+    rng = np.random.default_rng(seed)
+    X, y = rng.standard_normal((40, 5)), rng.standard_normal((40, 400))
+    p = cross_validate(RidgeEncoder(), X, y, test="permutation", n_permutations=99, random_state=seed).p.values
+    for level in (0.05, 0.2, 0.5):
+        low, high = stats.binom.interval(0.9999, p.size, level)
+        assert low <= (p <= level).sum() <= high
+    single = cross_validate(RidgeEncoder(), X, y, cv=[(np.arange(25), np.arange(25, 40))], test="shuffle").p.values
+    low, high = stats.binom.interval(0.9999, p.size, 0.05)
+    assert low <= (single <= 0.05).sum() <= high
 
 
 def test_time_series_are_shifted_within_runs():
     X, y = series()
-    result = cross_validate(Ridge(), X, y, test="permutation", n_permutations=300, random_state=0)
+    result = cross_validate(Ridge(), X, y, test="permutation", n_permutations=60, random_state=0)
     assert result.data.attrs["n_folds"] == 4
     assert result.data.prediction.dims == ("time", "roi")
     assert result.significant.values.tolist() == [True, True, False, False]
-    pieces = result.data.fold_id.values
-    by_hand = permutation_test(
-        result.data.observed,
-        result.data.prediction,
-        scheme="circular",
-        folds=pieces,
-        n_permutations=300,
-        random_state=np.random.default_rng(0).spawn(2)[1],
-    )
-    np.testing.assert_allclose(result.p, by_hand.p)
+    rng = np.random.default_rng(0).spawn(2)[1]
+    runs = y["run"].values
+    null = refitted(X, y, arrangements("circular", 60, rng, units=np.arange(400), runs=runs))
+    np.testing.assert_allclose(result.p, ((null >= result.score.values - 1e-9).sum(0) + 1) / 61)
     with pytest.warns(NeuroalignWarning, match="p will be too small"):
         cross_validate(Ridge(), X, y, test="shuffle", n_permutations=9)
+
+
+@pytest.mark.parametrize("scheme", ["circular", "block"])
+def test_samples_stay_in_their_run(scheme):
+    runs = np.repeat([0, 1], [30, 50])
+    for order in arrangements(scheme, 10, np.random.default_rng(0), units=np.arange(80), runs=runs):
+        assert sorted(order) == list(range(80))
+        assert (runs[order] == runs).all()
+        assert (order != np.arange(80)).any()
 
 
 def test_nothing_learned_depends_on_the_held_out_samples():

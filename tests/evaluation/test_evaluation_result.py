@@ -57,7 +57,7 @@ def test_short_summary(result):
     text = repr(result)
     assert "2 channel x 3 time" in text
     assert "not scored (constant or not finite): 1 of 6" in text
-    assert "significant: 3 of 5" in text
+    assert "significant: 4 of 5" in text
     assert result._repr_html_().startswith("<div>")
 
 
