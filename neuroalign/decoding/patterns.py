@@ -38,5 +38,9 @@ def activation_patterns(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float
 
 
 def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any]) -> NDArray[np.float64]:
-    """Patterns from ``X's`` and ``s's``; outputs that are always zero get a zero pattern."""
-    return np.asarray(cross, np.float64) @ np.linalg.pinv(np.asarray(power, np.float64), hermitian=True)
+    """Patterns from ``X's`` and ``s's``; outputs that are always zero get a zero pattern, those that are NaN a NaN."""
+    known = np.isfinite(np.diagonal(power))
+    out = np.full(np.shape(cross), np.nan)
+    inverse = np.linalg.pinv(np.asarray(power, np.float64)[np.ix_(known, known)], hermitian=True)
+    out[:, known] = np.asarray(cross, np.float64)[:, known] @ inverse
+    return out

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.decoding.patterns import activation_patterns
 from neuroalign.linear import RidgeModel
-from neuroalign.protocol import Samples
+from neuroalign.protocol import Samples, check_shape
 
 
 class RidgeDecoder(RidgeModel):
@@ -48,6 +48,12 @@ class RidgeDecoder(RidgeModel):
     def patterns_(self) -> Any:
         """Activation patterns (Haufe et al., 2014), (*response dims, *feature dims)."""
         return self._per_feature(self.solution_patterns_)
+
+    _state_names = RidgeModel._state_names | {"solution_patterns_"}
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        check_shape(self, "solution_patterns_", self.solution_coef_.shape, finite=self._learned())
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
         super()._fit(X, Y, samples, groups)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.align import lagged, segment_slices
 from neuroalign.decoding.patterns import patterns_from_moments
 from neuroalign.linear import TRFModel
-from neuroalign.protocol import Samples, segment_labels
+from neuroalign.protocol import Samples, check_shape, segment_labels
 
 
 class TRFDecoder(TRFModel):
@@ -57,14 +57,18 @@ class TRFDecoder(TRFModel):
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
         super()._fit(X, Y, samples, groups)
-        centred = X - X.mean(axis=0)
         decoded = self._predict(X, samples)
         decoded = decoded - decoded.mean(axis=0)
         pieces = segment_slices(segment_labels(samples), samples.n)
-        cross = [
-            sum(lagged(centred[p], [lag]).T @ decoded[p] for p in pieces) for lag in self.lag_samples_.tolist()
-        ]  # (lag, input, output), without a delayed matrix in memory
-        stacked = np.stack([np.asarray(c) for c in cross])
-        n_lags, n_inputs, n_outputs = stacked.shape
-        patterns = patterns_from_moments(stacked.reshape(-1, n_outputs), decoded.T @ decoded)
-        self.solution_patterns_ = patterns.reshape(n_lags, n_inputs, n_outputs)
+        cross = []  # (lag, input, output), without a delayed matrix in memory
+        for lag in self.lag_samples_.tolist():
+            shifted = np.concatenate([lagged(X[p], [lag]) for p in pieces])
+            cross.append((shifted - shifted.mean(axis=0)).T @ decoded)
+        flat = np.concatenate(cross)  # (lag * input, output)
+        self.solution_patterns_ = patterns_from_moments(flat, decoded.T @ decoded).reshape(self.solution_coef_.shape)
+
+    _state_names = TRFModel._state_names | {"solution_patterns_"}
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        check_shape(self, "solution_patterns_", self.solution_coef_.shape, finite=self._learned())

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.errors import warn
+from neuroalign.errors import SchemaError, warn
 from neuroalign.evaluation.folds import resolve_cv
-from neuroalign.protocol import LabelledEstimator, Labels, Samples
+from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
 from neuroalign.solvers import default_alphas, ridge_cv
 
 #: A grid given by the user that ends where more than this share of targets wants to be gets a warning.
@@ -21,6 +21,7 @@ class LinearModel(LabelledEstimator):
     """What ridge and TRF models have in common: per-target alphas and scores, put back under their labels."""
 
     alphas: ArrayLike | None
+    cv: Any
     alpha_per_target: bool = True
 
     @property
@@ -31,12 +32,12 @@ class LinearModel(LabelledEstimator):
     @property
     def alphas_(self) -> Any:
         """Chosen penalty of every target; NaN where a target could not be learned."""
-        return self._per_target(self.solution_alphas_)
+        return self._per_target(self.solution_alphas_, units="a.u.")
 
     @property
     def cv_scores_(self) -> Any:
         """Mean score over the inner folds of every target, at its chosen penalty."""
-        return self._per_target(self.solution_scores_)
+        return self._per_target(self.solution_scores_, units="1")
 
     @property
     def intercept_(self) -> Any:
@@ -52,11 +53,49 @@ class LinearModel(LabelledEstimator):
         full[..., keep] = values
         return full
 
-    def _per_target(self, values: NDArray[Any]) -> Any:
+    def _per_target(self, values: NDArray[Any], **attrs: str) -> Any:
         full = self._full(values)
-        return self.target_labels_.wrap(full) if self.labelled_ else full.reshape(self.target_labels_.shape)
+        if not self.labelled_:
+            return full.reshape(self.target_labels_.shape)
+        return self.target_labels_.wrap(full).assign_attrs(attrs)
 
-    def _store(self, result: Any) -> None:
+    _state_names = LabelledEstimator._state_names | {
+        "solution_coef_",
+        "solution_intercept_",
+        "solution_alphas_",
+        "solution_scores_",
+        "alpha_edges_",
+    }
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        known = int((~self.masked_targets_).sum())
+        for name in ("solution_alphas_", "solution_scores_", "solution_intercept_"):
+            check_shape(self, name, (known,))
+
+    def _learned(self) -> NDArray[np.bool_]:
+        """Whether weights of a target have to be finite, (known targets,)."""
+        return np.isfinite(self.solution_alphas_)
+
+    def _check_scored(self, result: Any, Y: NDArray[Any]) -> None:
+        """Refuse targets that vary, but in no test fold: no penalty can be chosen for them."""
+        lost = np.isnan(result.alphas) & (Y[:1] != Y).any(axis=0)
+        if not lost.any():
+            return
+        if lost.all():
+            raise SchemaError(
+                "No penalty could be chosen: no inner test fold holds two different values of any target.",
+                expected="inner test folds of >= 2 samples",
+                got=f"n_samples={len(Y)} in {type(self).__name__}(cv={self.cv})",
+                fix="give more samples, or fewer folds (cv=2)",
+            )
+        warn(
+            f"{int(lost.sum())} of {lost.size} targets are constant in every inner test fold; they get NaN scores.",
+            stacklevel=5,
+        )
+
+    def _store(self, result: Any, Y: NDArray[Any]) -> None:
+        self._check_scored(result, Y)
         self.solution_intercept_ = np.asarray(result.intercept)
         self.solution_alphas_ = np.asarray(result.alphas)
         self.solution_scores_ = np.asarray(result.cv_scores)
@@ -97,6 +136,11 @@ class RidgeModel(LinearModel):
         """Weights: DataArray (*feature dims, *target dims), or array (n_features, *targets)."""
         return self._per_feature(self.solution_coef_)
 
+    def _check_state(self) -> None:
+        super()._check_state()
+        shape = (self.n_features_in_, self.solution_alphas_.size)
+        check_shape(self, "solution_coef_", shape, finite=self._learned())
+
     def _per_feature(self, values: NDArray[Any]) -> Any:
         full = self._full(values)
         targets = self.target_labels_
@@ -115,7 +159,7 @@ class RidgeModel(LinearModel):
             alpha_per_target=self.alpha_per_target,
         )
         self.solution_coef_ = np.asarray(result.coef)
-        self._store(result)
+        self._store(result, Y)
 
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         return X @ self.solution_coef_.astype(X.dtype, copy=False) + self.solution_intercept_.astype(X.dtype)
@@ -126,7 +170,7 @@ def as_labelled(X: NDArray[Any], samples: Samples) -> xr.DataArray | NDArray[Any
     if samples.dim is None:
         return X
     coords = {name: (samples.dim, values) for name, values in samples.coords.items()}
-    return xr.DataArray(X, dims=(samples.dim, "feature"), coords=coords)
+    return xr.DataArray(X, dims=(samples.dim, "__feature__"), coords=coords)  # a name that no coordinate has
 
 
 def pair_labels(features: Labels, targets: Labels) -> Labels:

@@ -11,7 +11,7 @@ from neuroalign.align import lagged, segment_slices
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear._ridge import LinearModel, pair_labels
-from neuroalign.protocol import Labels, Samples, segment_labels
+from neuroalign.protocol import Labels, Samples, check_shape, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv
 
 #: A single run is cut into this many stretches, so that there is something to leave out.
@@ -70,7 +70,7 @@ class TRFModel(LinearModel):
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
         self.sfreq_ = self._rate(samples)
         self.lag_samples_ = self._lag_samples()
-        pieces = self._stretches(samples)
+        pieces = self._stretches(samples, groups)
         result = trf_cv(
             [X[p] for p in pieces],
             [Y[p] for p in pieces],
@@ -80,7 +80,7 @@ class TRFModel(LinearModel):
             scorer=self.scorer,
         )
         self.solution_coef_ = np.asarray(result.coef)  # (n_lags, n_features, n_targets)
-        self._store(result)
+        self._store(result, Y)
 
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         if samples.sfreq is not None and self.sfreq_ and abs(samples.sfreq - self.sfreq_) > 1e-6 * self.sfreq_:
@@ -94,6 +94,16 @@ class TRFModel(LinearModel):
                 out[piece] += lagged(X[piece], [lag]) @ weight
         return out
 
+    _state_names = LinearModel._state_names | {"sfreq_", "lag_samples_"}
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        if not isinstance(self.sfreq_, float | None) or np.ndim(self.lag_samples_) != 1:
+            raise ValueError("sfreq_ or lag_samples_ is not what it should be")
+        check_shape(self, "lag_samples_", (len(self.lag_samples_),))
+        shape = (len(self.lag_samples_), self.n_features_in_, self.solution_alphas_.size)
+        check_shape(self, "solution_coef_", shape, finite=self._learned())
+
     def _rate(self, samples: Samples) -> float | None:
         if samples.dim not in (None, "time", "sample"):
             raise SchemaError(
@@ -102,6 +112,8 @@ class TRFModel(LinearModel):
                 got=f"samples along {samples.dim}",
                 fix="put the trials after one another with neuroalign.align.concat",
             )
+        if self.sfreq is not None and not (np.isfinite(self.sfreq) and self.sfreq > 0):
+            raise ConfigError("Not a sampling rate.", expected="sfreq > 0 Hz", got=self.sfreq)
         rate = self.sfreq if self.sfreq is not None else samples.sfreq
         if rate is None and (self.tmin, self.tmax) != (0, 0):
             raise ConfigError(
@@ -114,18 +126,25 @@ class TRFModel(LinearModel):
         return None if rate is None else float(rate)
 
     def _lag_samples(self) -> NDArray[np.int64]:
-        if self.tmin > self.tmax:
+        if not (np.isfinite([self.tmin, self.tmax]).all() and self.tmin <= self.tmax):
             raise ConfigError(
-                "Empty window of lags.", expected="tmin <= tmax", got=f"tmin={self.tmin}, tmax={self.tmax}"
+                "Empty window of lags.", expected="finite tmin <= tmax", got=f"tmin={self.tmin}, tmax={self.tmax}"
             )
         rate = self.sfreq_ or 1.0
         lags = np.arange(round(self.tmin * rate), round(self.tmax * rate) + 1)
         return np.sort(self._direction * lags)
 
-    def _stretches(self, samples: Samples) -> list[slice]:
+    def _stretches(self, samples: Samples, groups: ArrayLike | None) -> list[slice]:
         runs = segment_slices(segment_labels(samples), samples.n)
+        if groups is not None and np.shape(groups) != (samples.n,):
+            raise SchemaError("Not one group a sample.", expected=(samples.n,), got=np.shape(groups), where="groups")
         if len(runs) > 1:
             return runs
+        if groups is not None:  # the only run is cut where its group changes
+            values = np.asarray(groups)
+            runs = segment_slices(np.cumsum(np.r_[False, values[1:] != values[:-1]]), samples.n)
+            if len(runs) > 1:
+                return runs
         edges = np.linspace(0, samples.n, min(N_STRETCHES, samples.n) + 1).astype(int)
         return [slice(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
 

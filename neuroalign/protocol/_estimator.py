@@ -10,7 +10,6 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import (
-    assert_all_finite,
     check_array,
     check_consistent_length,
     check_is_fitted,
@@ -21,7 +20,7 @@ from neuroalign.align import check_same_samples
 from neuroalign.errors import ConfigError, LabelsLostError, SchemaError, warn
 from neuroalign.metrics import get_scorer
 from neuroalign.protocol._labels import Labels, Samples, open_samples
-from neuroalign.protocol._save import Saveable
+from neuroalign.protocol._save import Saveable, check_shape
 
 FLOATS = [np.float64, np.float32]
 
@@ -76,7 +75,7 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
             raise SchemaError("Too few samples.", expected="at least 2", got="n_samples=1 (1 sample)")
         self.masked_targets_ = self._mask(targets)
         keep = ~self.masked_targets_
-        self._fit(values, targets[:, keep] if not keep.all() else targets, samples, groups)
+        self._fit(values, np.ascontiguousarray(targets[:, keep]), samples, groups)
         return self
 
     def predict(self, X: Any) -> Any:
@@ -118,18 +117,20 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
         DataArray or array
             One score a target; NaN for targets that are constant or not finite.
         """
-        predicted = self.predict(X)
-        function = get_scorer(self.scorer)
-        if isinstance(predicted, xr.DataArray) and isinstance(y, xr.DataArray):
+        check_is_fitted(self)
+        labelled = isinstance(X, xr.DataArray), isinstance(y, xr.DataArray)
+        self._check_labels(*labelled)
+        labels = self.target_labels_
+        if all(labelled):
             check_same_samples(X, y)
-            observed, _, labels = open_samples(y)
+        if isinstance(y, xr.DataArray):
+            observed, _, labels = open_samples(self.target_labels_.arrange(y))
             self.target_labels_.check_same(labels, "The targets of y")
-            scores = function(observed, predicted.values.reshape(observed.shape))
-            return labels.wrap(np.asarray(scores))
-        self._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
-        observed = np.asarray(y).reshape(len(y), -1)
-        scores = function(observed, np.asarray(predicted).reshape(len(observed), -1))
-        return np.asarray(scores).reshape(self.target_labels_.shape)
+        else:
+            observed = np.asarray(y).reshape(len(y), -1)
+        predicted = np.asarray(self.predict(X)).reshape(-1, self.target_labels_.size)
+        scores = np.asarray(get_scorer(self.scorer)(observed, predicted))
+        return labels.wrap(scores).assign_attrs(units="1") if all(labelled) else scores.reshape(labels.shape)
 
     def score(self, X: Any, y: Any, sample_weight: None = None) -> float:
         """Mean score over targets, leaving out those without a score.
@@ -145,7 +146,14 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
         -------
         float
             Mean of `score_map`.
+
+        Raises
+        ------
+        ConfigError
+            If samples are weighted.
         """
+        if sample_weight is not None:
+            raise ConfigError("Samples cannot be weighted.", expected="sample_weight=None", got=type(sample_weight))
         scores = np.asarray(self.score_map(X, y))
         valid = np.isfinite(scores)
         if not valid.any():
@@ -183,7 +191,7 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
             if fitting:
                 self.feature_labels_ = Labels.plain(values.shape[1:], "unit")
             return values, Samples(len(values))
-        values, samples, labels = open_samples(X)
+        values, samples, labels = open_samples(X if fitting else self.feature_labels_.arrange(X))
         values = check_array(values, dtype=FLOATS, input_name="X", ensure_all_finite=False, ensure_min_features=0)
         _refuse_nan(X, values)
         if fitting:
@@ -218,17 +226,36 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
                 fix="wrap the step that dropped them, as in Labelled(StandardScaler()), or pass unlabelled='allow'",
             )
 
+    _state_names = frozenset(
+        {"labelled_", "feature_labels_", "target_labels_", "masked_targets_", "n_features_in_", "feature_names_in_"}
+    )
+
+    def _check_state(self) -> None:
+        if not (isinstance(self.feature_labels_, Labels) and isinstance(self.target_labels_, Labels)):
+            raise TypeError("feature_labels_ and target_labels_ are not labels")
+        if not isinstance(self.labelled_, bool) or self.feature_labels_.size != self.n_features_in_:
+            raise ValueError("labelled_ or n_features_in_ does not fit feature_labels_")
+        check_shape(self, "masked_targets_", (self.target_labels_.size,))
+        if self.masked_targets_.dtype != bool:
+            raise TypeError("masked_targets_ is not boolean")
+
     def _mask(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         masked = ~np.isfinite(targets).all(axis=0)
         if masked.all():
-            assert_all_finite(targets, input_name="y")
-        if masked.any():
-            count = f"{int(masked.sum())} of {masked.size} targets hold NaN or Inf"
+            raise SchemaError(
+                "No target is finite.", expected="at least one", got="Input y contains NaN or infinity in every target"
+            )
+        parts = []
+        if n_masked := int(masked.sum()):
+            parts.append(f"{n_masked} of {masked.size} targets hold NaN or Inf")
             if self.nan == "raise":
                 raise SchemaError(
-                    f"{count}.", expected="finite responses", got="nan='raise'", fix="nan='mask' leaves them out"
+                    f"{parts[0]}.", expected="finite responses", got="nan='raise'", fix="nan='mask' leaves them out"
                 )
-            warn(f"{count}; they are left out and get NaN scores.", stacklevel=4)
+        if n_flat := int((targets == targets[:1]).all(axis=0).sum()):
+            parts.append(f"{n_flat} of {masked.size} targets are constant")
+        if parts:
+            warn(f"{' and '.join(parts)}; they get NaN scores.", stacklevel=4)
         return masked
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
@@ -91,8 +92,19 @@ class Labels:
         if samples is not None:
             dim = samples.dim or "sample"
             dims, shape = (dim, *dims), (samples.n, *shape)
-            coords |= {name: ((dim,), labels) for name, labels in samples.coords.items()}
+            # a sample label named like a dimension of the targets gives way to it
+            coords |= {name: ((dim,), labels) for name, labels in samples.coords.items() if name not in self.dims}
         return xr.DataArray(values.reshape(shape), dims=dims, coords=coords, name=self.name, attrs=dict(self.attrs))
+
+    @property
+    def size(self) -> int:
+        """Number of features or targets."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def arrange(self, obj: xr.DataArray) -> xr.DataArray:
+        """Bring the dimensions of an object into this order, where it has just these and a sample dimension."""
+        rest = [dim for dim in obj.dims if dim not in self.dims]
+        return obj.transpose(*rest, *self.dims) if len(rest) == 1 and obj.ndim == len(self.dims) + 1 else obj
 
     def check_same(self, other: Labels, what: str) -> None:
         """Refuse other labels than these, naming the first difference.
@@ -161,7 +173,7 @@ def open_samples(obj: xr.DataArray, dim: str | None = None) -> tuple[NDArray[Any
     sfreq = clock(obj)[1] if dim == "time" and "time" in obj.coords and obj.sizes["time"] > 1 else None
     labels = Labels(rest, turned.shape[1:], coords, None if obj.name is None else str(obj.name), _travelling(obj.attrs))
     n = turned.shape[0]
-    return turned.values.reshape(n, -1), Samples(n, dim, along, sfreq), labels
+    return turned.values.reshape(n, labels.size), Samples(n, dim, along, sfreq), labels
 
 
 def _travelling(attrs: Mapping[Any, Any]) -> dict[str, Any]:

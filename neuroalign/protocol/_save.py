@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroalign._version import __version__
-from neuroalign.errors import ConfigError, IntegrityError
+from neuroalign.errors import ConfigError, IntegrityError, NeuroalignError
 from neuroalign.protocol._labels import Labels
 from neuroalign.storage import publish, sha256_file
 
@@ -26,9 +27,15 @@ REGISTRY: dict[str, type[Saveable]] = {}
 class Saveable:
     """Adds `save` and `load`; registers the class under its name."""
 
+    #: Names of all fitted attributes; None where a class does not list them.
+    _state_names: ClassVar[frozenset[str] | None] = None
+
     if TYPE_CHECKING:
 
         def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    def _check_state(self) -> None:
+        """Raise a TypeError or ValueError if what was loaded does not fit together."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -90,7 +97,8 @@ class _State:
             return value.item()
         if isinstance(value, Labels):
             coords = {k: [list(dims), self.pack(f"{name}.{k}", v)] for k, (dims, v) in value.coords.items()}
-            entry = {"dims": list(value.dims), "shape": list(value.shape), "name": value.name, "attrs": value.attrs}
+            attrs = {str(k): self.pack(f"{name}.attrs.{k}", v) for k, v in value.attrs.items()}
+            entry = {"dims": list(value.dims), "shape": list(value.shape), "name": value.name, "attrs": attrs}
             return {"labels": entry | {"coords": coords}}
         if isinstance(value, (list, tuple)):
             return [self.pack(f"{name}.{n}", v) for n, v in enumerate(value)]
@@ -104,14 +112,26 @@ class _State:
         )
 
     def _pack_array(self, name: str, value: NDArray[Any]) -> Any:
-        if value.dtype.kind in "OUS":
-            return {"strings": [str(v) for v in value.ravel().tolist()], "shape": list(value.shape)}
-        if value.dtype.kind not in "biuf":
+        kind = value.dtype.kind
+        if kind in "OUS":
+            items = value.astype(str) if kind == "S" else value
+            return {"items": [self._plain(name, v) for v in items.ravel()], "shape": list(value.shape), "kind": kind}
+        if kind in "mM":
+            return self._pack_array(name, value.astype(np.int64)) | {"dtype": str(value.dtype)}
+        if kind not in "biuf":
             raise ConfigError(
                 "This model cannot be saved.", expected="arrays of numbers or text", got=f"{name}: {value.dtype}"
             )
         self.tensors[name] = np.ascontiguousarray(value)
         return {"tensor": name}
+
+    def _plain(self, name: str, value: Any) -> Any:
+        value = value.item() if isinstance(value, np.generic) else value
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise ConfigError(
+            "This model cannot be saved.", expected="labels that are text or numbers", got=f"{name}: {type(value)}"
+        )
 
     def unpack(self, value: Any, where: Path) -> Any:
         if isinstance(value, list):
@@ -120,20 +140,84 @@ class _State:
             return value
         try:
             if "tensor" in value:
-                return self.tensors[value["tensor"]]
-            if "strings" in value:
-                return np.array(value["strings"], dtype=object).reshape(value["shape"])
-            entry = value["labels"]
-            coords = {k: (tuple(dims), self.unpack(v, where)) for k, (dims, v) in entry["coords"].items()}
-            return Labels(tuple(entry["dims"]), tuple(entry["shape"]), coords, entry["name"], entry["attrs"])
-        except (KeyError, TypeError, ValueError) as error:
+                array = self.tensors[value["tensor"]]
+                return array.astype(_time_dtype(value["dtype"])) if "dtype" in value else array
+            if "items" in value:
+                items = np.array([None, *value["items"]], dtype=object)[1:].reshape(value["shape"])
+                return items.astype({"O": object, "U": np.str_, "S": np.bytes_}[value["kind"]])
+            return self._unpack_labels(value["labels"], where)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(
-                "model.json is damaged.", expected="tensor, strings or labels", got=repr(error), where=where
+                "model.json is damaged.", expected="tensor, items or labels", got=repr(error), where=where
             ) from error
+
+    def _unpack_labels(self, entry: dict[str, Any], where: Path) -> Labels:
+        dims, shape, name = tuple(entry["dims"]), tuple(entry["shape"]), entry["name"]
+        sizes = dict(zip(dims, shape, strict=True))
+        if not all(isinstance(d, str) and type(n) is int and n >= 0 for d, n in sizes.items()):
+            raise ValueError(f"dims {dims}, shape {shape}")
+        if len(sizes) != len(dims) or not isinstance(name, str | None):
+            raise ValueError(f"dims {dims}, name {name}")
+        coords = {k: (tuple(along), self.unpack(v, where)) for k, (along, v) in entry["coords"].items()}
+        for coord, (along, values) in coords.items():
+            if np.shape(values) != tuple(sizes[d] for d in along):
+                raise ValueError(f"coordinate {coord} of shape {np.shape(values)} along {along}")
+        return Labels(dims, shape, coords, name, {k: self.unpack(v, where) for k, v in entry["attrs"].items()})
+
+
+def _time_dtype(name: str) -> np.dtype[Any]:
+    dtype = np.dtype(name)
+    if dtype.kind not in "mM":
+        raise ValueError(f"dtype {name}")
+    return dtype
+
+
+def check_shape(model: object, name: str, shape: tuple[int, ...], *, finite: NDArray[np.bool_] | None = None) -> None:
+    """Raise a ValueError unless an attribute is an array of this shape, finite where it has to be.
+
+    Parameters
+    ----------
+    model : object
+        The model.
+    name : str
+        Name of the attribute.
+    shape : tuple of int
+        The shape.
+    finite : ndarray of bool, shape (shape[-1],), optional
+        Along the last axis, where all values must be finite.
+    """
+    values = getattr(model, name)
+    if not isinstance(values, np.ndarray) or values.shape != shape or values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has shape {np.shape(values)}, not {shape}")
+    if finite is not None and not np.isfinite(values[..., finite]).all():
+        raise ValueError(f"{name} holds NaN or infinity")
+
+
+def _digest(text: dict[str, Any]) -> str:
+    content = json.dumps([text["class"], text["params"], text["fitted"]], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def save_model(model: Saveable, path: str | Path) -> Path:
-    """Save a fitted estimator or transformer; see `Saveable.save`."""
+    """Save a fitted estimator or transformer as a folder.
+
+    Parameters
+    ----------
+    model : estimator or transformer
+        Of neuroalign, fitted.
+    path : path
+        Folder to write. It appears whole or not at all.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a model of neuroalign, is not fitted, or holds something that is neither number nor text.
+    """
     from safetensors.numpy import save_file
 
     name = type(model).__name__
@@ -156,6 +240,7 @@ def save_model(model: Saveable, path: str | Path) -> Path:
             "params": params,
             "fitted": fitted,
         }
+        text["sha256_json"] = _digest(text)
         (folder / "model.json").write_text(json.dumps(text, indent=1), encoding="utf-8")
     return Path(path)
 
@@ -210,15 +295,29 @@ def load_model(path: str | Path) -> Any:
     except SafetensorError as error:
         raise IntegrityError("The model is damaged.", expected="safetensors", got=str(error), where=tensors) from error
     try:
-        model = cls(**{k: state.unpack(v, folder) for k, v in text["params"].items()})
-        for name, value in text["fitted"].items():
-            if not name.endswith("_") or name.startswith("_"):
-                raise KeyError(name)
-            setattr(model, name, state.unpack(value, folder))
-    except (KeyError, TypeError, AttributeError) as error:
+        if (found := _digest(text)) != text["sha256_json"]:
+            raise ValueError(f"sha256_json is {found}")
+        return _rebuild(cls, text, state, folder)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, NeuroalignError):
+            raise
         raise IntegrityError(
-            "model.json is damaged.", expected=f"parameters of {cls.__name__}", got=repr(error), where=folder
+            "model.json is damaged.",
+            expected=f"parameters and fitted attributes of {cls.__name__}",
+            got=repr(error),
+            where=folder,
+            fix="fit or copy it again",
         ) from error
+
+
+def _rebuild(cls: type[Saveable], text: dict[str, Any], state: _State, folder: Path) -> Saveable:
+    model = cls(**{k: state.unpack(v, folder) for k, v in text["params"].items()})
+    for name, value in text["fitted"].items():
+        known = not hasattr(cls, name) if cls._state_names is None else name in cls._state_names
+        if not known or not name.endswith("_") or name.startswith("_"):
+            raise KeyError(name)
+        setattr(model, name, state.unpack(value, folder))
+    model._check_state()
     return model
 
 
