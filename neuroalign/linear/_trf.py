@@ -18,6 +18,20 @@ from neuroalign.solvers import default_alphas, trf_cv
 N_STRETCHES = 5
 
 
+#: Entries of the delayed design that are laid out at a time.
+BLOCK = 2**20
+
+
+def lag_windows(x: NDArray[Any], lags: NDArray[np.int64]) -> NDArray[Any]:
+    """View a stretch through its lags, from the last to the first: (n_times, n_lags, n_features), zeros outside."""
+    first, last = int(lags[0]), int(lags[-1])
+    padded = np.zeros((len(x) + last - first, x.shape[1]), dtype=x.dtype)  # times -last ... n - 1 - first
+    known = slice(max(-last, 0), max(min(len(x) - first, len(x)), 0))
+    padded[known.start + last : known.stop + last] = x[known]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, last - first + 1, axis=0)  # (time, feature, lag)
+    return windows.transpose(0, 2, 1)
+
+
 class TRFModel(LinearModel):
     """Ridge regression on lagged features; see `neuroalign.encoding.TRFEncoder`."""
 
@@ -87,22 +101,16 @@ class TRFModel(LinearModel):
             raise SchemaError(
                 "X has another sampling rate than at fit.", expected=f"{self.sfreq_:g} Hz", got=f"{samples.sfreq:g} Hz"
             )
-        out = np.tile(self.solution_intercept_.astype(X.dtype), (len(X), 1))
-        weights = self.solution_coef_.astype(X.dtype, copy=False)
+        out = np.empty((len(X), self.solution_coef_.shape[2]), dtype=X.dtype)
+        # Windows run forwards in time, so that the last lag comes first.
+        weights = self.solution_coef_[::-1].reshape(-1, out.shape[1]).astype(X.dtype, copy=False)
         for piece in segment_slices(segment_labels(samples), samples.n):
-            for lag, weight in zip(self.lag_samples_.tolist(), weights, strict=True):  # no delayed matrix in memory
-                out[piece] += lagged(X[piece], [lag]) @ weight
-        return out
-
-    _state_names = LinearModel._state_names | {"sfreq_", "lag_samples_"}
-
-    def _check_state(self) -> None:
-        super()._check_state()
-        if not isinstance(self.sfreq_, float | None) or np.ndim(self.lag_samples_) != 1:
-            raise ValueError("sfreq_ or lag_samples_ is not what it should be")
-        check_shape(self, "lag_samples_", (len(self.lag_samples_),))
-        shape = (len(self.lag_samples_), self.n_features_in_, self.solution_alphas_.size)
-        check_shape(self, "solution_coef_", shape, finite=self._learned())
+            windows = lag_windows(X[piece], self.lag_samples_)
+            rows = max(1, BLOCK // max(weights.shape[0], 1))
+            for start in range(0, len(windows), rows):  # a few rows of the delayed design at a time
+                part = windows[start : start + rows]
+                out[piece][start : start + rows] = part.reshape(len(part), -1) @ weights
+        return out + self.solution_intercept_.astype(X.dtype)
 
     def _rate(self, samples: Samples) -> float | None:
         if samples.dim not in (None, "time", "sample"):
