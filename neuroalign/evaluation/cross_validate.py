@@ -30,7 +30,7 @@ from neuroalign.evaluation.refit import arrangements, as_targets, number_units, 
 from neuroalign.evaluation.result import PER_TARGET, Result
 from neuroalign.evaluation.splits import Fold, check_no_leakage
 from neuroalign.metrics import SCORERS
-from neuroalign.schema import TRAVELLING, sample_dim, stamp
+from neuroalign.schema import TRAVELLING, inherit, sample_dim, stamp
 
 __all__ = ["cross_validate"]
 
@@ -370,9 +370,7 @@ def _describe(
 ) -> xr.Dataset:
     """Geometry and provenance of the responses, and how the result came about."""
     old = y.attrs if isinstance(y, xr.DataArray) else {}
-    attrs = {k: v for k, v in old.items() if (k in TRAVELLING and k != "units") or str(k).startswith("neuro_")}
-    sources = [s for obj in (y, X) for s in getattr(obj, "attrs", {}).get("neuro_sources", [])]
-    attrs |= {"neuro_sources": list(dict.fromkeys(sources))} if sources else {}
+    attrs = {k: v for k, v in old.items() if k in TRAVELLING and k != "units"}
     for name in PER_TARGET:
         if name in data:
             data[name].attrs.setdefault("units", "1")
@@ -387,7 +385,7 @@ def _describe(
     settings = {key: str(value) for key, value in params.items()}
     seed = int(random_state) if isinstance(random_state, (int, np.integer)) else None
     return stamp(
-        data.assign_attrs(attrs),
+        inherit(data.assign_attrs(attrs), y, X),
         "cross_validate",
         seed=seed,
         estimator=type(estimator).__name__,

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.align import lagged, segment_slices
+from neuroalign.align import segment_slices
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear._ridge import LinearModel, pair_labels
-from neuroalign.protocol import Labels, Samples, check_shape, segment_labels
+from neuroalign.protocol import Labels, Samples, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv
 
 #: A single run is cut into this many stretches, so that there is something to leave out.

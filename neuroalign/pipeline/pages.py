@@ -163,7 +163,7 @@ def _attention(table: pd.DataFrame, options: DecodeOptions) -> Section:
     ax.set_xticks(place, [str(r) for r in table["run"]])
     ax.set_xlabel("run (held out)")
     ax.set_ylabel("correlation with the reconstruction")
-    ax.legend(frameon=False)
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     ax.spines[["top", "right"]].set_visible(False)
     right = int(table["correct"].sum())
     text = (

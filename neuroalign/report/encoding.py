@@ -229,6 +229,8 @@ def _regions(data: xr.Dataset) -> Section | None:
     score = as_array(data)
     if "roi" not in score.coords or score["roi"].ndim != 1 or ("roi" in score.dims and choose(data) is not plots.brain):
         return None
+    if choose(data) not in (plots.brain, plots.distribution, plots.timecourse, plots.topomap):
+        return None  # the score map is bars by region already
     names = list(dict.fromkeys(map(str, score["roi"].values)))
     if not 2 <= len(names) <= 60:
         return None

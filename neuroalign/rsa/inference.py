@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from neuroalign.errors import ConfigError, warn
 from neuroalign.rsa import _bootstrap, _ceiling, _compare
 from neuroalign.rsa._inputs import Inputs, Rdms, prepare
 from neuroalign.rsa.result import RSAResult
-from neuroalign.schema import stamp
+from neuroalign.schema import inherit, stamp
 
 __all__ = ["evaluate"]
 
@@ -125,7 +126,12 @@ def evaluate(
     }
     seed = random_state if isinstance(random_state, int) else None
     dataset = _dataset(inputs, {**found, **tests, "bootstrap": samples[bootstrap][:, :-1]}).assign_attrs(attrs)
+    dataset = inherit(dataset, *(part for side in (data, models) for part in _parts(side)))
     return RSAResult(stamp(dataset, "rsa.evaluate", seed=seed, compare=compare, bootstrap=bootstrap, n=n))
+
+
+def _parts(rdms: Rdms) -> list[Any]:
+    return [rdms, *rdms.values()] if isinstance(rdms, Mapping) else [rdms]
 
 
 def _check(bootstrap: str, n: int, alpha: float) -> None:

@@ -25,7 +25,7 @@ from neuroalign.schema._names import (
     sample_dim,
     travel,
 )
-from neuroalign.schema._provenance import history, log, stamp
+from neuroalign.schema._provenance import history, inherit, log, stamp
 from neuroalign.schema._units import BANDS, UNITS, to_si
 from neuroalign.schema._validate import validate
 
@@ -45,6 +45,7 @@ __all__ = [
     "fmri_regions",
     "fmri_volume",
     "history",
+    "inherit",
     "log",
     "modality_of",
     "sample_dim",

@@ -103,6 +103,36 @@ def stamp(obj: T, step: str, *, sources: Iterable[str | Path] = (), seed: int | 
     return obj.assign_attrs(neuro_steps=steps, neuro_sources=known, neuro_versions=versions)
 
 
+def inherit(obj: T, *parents: Any) -> T:
+    """Give a result the provenance of everything that it was made from.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        The result.
+    *parents : object
+        What went in; those without provenance are passed over.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The same data with the sources, steps and notes of all parents, each once and in their order.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> parts = [stamp(xr.Dataset(), step) for step in ("left", "right")]
+    >>> [entry["step"] for entry in history(inherit(xr.Dataset(), *parts))["steps"]]
+    ['left', 'right']
+    """
+    merged = {}
+    for name in ("neuro_sources", "neuro_steps", "neuro_log"):
+        entries = [e for part in (*parents, obj) for e in getattr(part, "attrs", {}).get(name, [])]
+        if entries:
+            merged[name] = list(dict.fromkeys(entries))
+    return obj.assign_attrs(merged)
+
+
 def history(obj: xr.Dataset | xr.DataArray) -> dict[str, Any]:
     """Read the provenance of an object.
 
