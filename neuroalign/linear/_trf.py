@@ -26,7 +26,8 @@ def lag_windows(x: NDArray[Any], lags: NDArray[np.int64]) -> NDArray[Any]:
     """View a stretch through its lags, from the last to the first: (n_times, n_lags, n_features), zeros outside."""
     first, last = int(lags[0]), int(lags[-1])
     padded = np.zeros((len(x) + last - first, x.shape[1]), dtype=x.dtype)  # times -last ... n - 1 - first
-    known = slice(max(-last, 0), max(min(len(x) - first, len(x)), 0))
+    start = max(-last, 0)
+    known = slice(start, max(min(len(x) - first, len(x)), start))  # empty where the stretch is shorter than the lags
     padded[known.start + last : known.stop + last] = x[known]
     windows = np.lib.stride_tricks.sliding_window_view(padded, last - first + 1, axis=0)  # (time, feature, lag)
     return windows.transpose(0, 2, 1)
@@ -111,6 +112,16 @@ class TRFModel(LinearModel):
                 part = windows[start : start + rows]
                 out[piece][start : start + rows] = part.reshape(len(part), -1) @ weights
         return out + self.solution_intercept_.astype(X.dtype)
+
+    _state_names = LinearModel._state_names | {"sfreq_", "lag_samples_"}
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        if not isinstance(self.sfreq_, float | None) or np.ndim(self.lag_samples_) != 1:
+            raise ValueError("sfreq_ or lag_samples_ is not what it should be")
+        check_shape(self, "lag_samples_", (len(self.lag_samples_),))
+        shape = (len(self.lag_samples_), self.n_features_in_, self.solution_alphas_.size)
+        check_shape(self, "solution_coef_", shape, finite=self._learned())
 
     def _rate(self, samples: Samples) -> float | None:
         if samples.dim not in (None, "time", "sample"):
