@@ -7,11 +7,13 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from neuroalign._version import __version__
 from neuroalign.errors import NeuroalignError, NeuroalignWarning
+
+#: Exit code of a command that was stopped from the keyboard.
+STOPPED = 130
 
 commands = typer.Typer(
     name="neuroalign",
@@ -293,17 +295,17 @@ def main(arguments: list[str] | None = None) -> int:
         warnings.simplefilter("always", NeuroalignWarning)
         warnings.showwarning = _note
         try:
-            code = commands(args=arguments, standalone_mode=False)
+            commands(args=arguments)
         except NeuroalignError as error:
             typer.echo(f"Error: {error}", err=True)
             return 2
-        except click.exceptions.ClickException as error:
-            error.show()
-            return 2
-        except (KeyboardInterrupt, click.exceptions.Abort):
-            typer.echo("Stopped; nothing half-written was left.", err=True)
-            return 130
-    return int(code or 0)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        except KeyboardInterrupt:
+            code = STOPPED
+    if code == STOPPED:
+        typer.echo("Stopped; nothing half-written was left.", err=True)
+    return code
 
 
 def script() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from pathlib import PurePath
 from types import ModuleType
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
 
 
 def _shorten(value: object, limit: int = 300) -> str:
-    text = value if isinstance(value, str) else repr(value)
+    text = str(value) if isinstance(value, (str, PurePath)) else repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

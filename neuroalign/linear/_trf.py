@@ -11,7 +11,7 @@ from neuroalign.align import segment_slices
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear._ridge import LinearModel, pair_labels
-from neuroalign.protocol import Labels, Samples, segment_labels
+from neuroalign.protocol import Labels, Samples, check_shape, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv
 
 #: A single run is cut into this many stretches, so that there is something to leave out.
