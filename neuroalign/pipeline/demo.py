@@ -309,7 +309,7 @@ def run_demo(
     ]
     names = [f"sub-{job[1]} {job[2]}" for job in jobs]
     with get_executor("processes", n_workers) if n_workers > 1 else get_executor("serial") as workers:
-        found = map_chunks(_analyse, jobs, executor=workers, progress="analysing", names=names)
+        found = map_chunks(analyse_job, jobs, executor=workers, progress="analysing", names=names)
     findings = {name: [f for f in found if f.modality == name] for name in modalities}
     comparisons: dict[str, rsa.RSAResult] = {}
     lines: list[Check] = []
@@ -320,7 +320,7 @@ def run_demo(
     return DemoOutcome(lines, report)
 
 
-def _analyse(job: tuple[Any, ...]) -> Found:
+def analyse_job(job: tuple[Any, ...]) -> Found:
     """Read and analyse one subject and modality; runs in a worker process."""
     root, subject, modality, truth, latency, seed, activations = job
     y = responses(root, subject, modality)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from neuroalign.evaluation import Result
 from neuroalign.pipeline.options import DecodeOptions, EncodeOptions
 from neuroalign.report import Picture, Section, Table, encoding_report, rsa_report
 from neuroalign.report.figures import picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def _rows(table: pd.DataFrame, caption: str) -> Table:
@@ -43,7 +47,7 @@ def encoding_page(
     """
     sections = []
     if "comparison" in tables:
-        sections.append(_comparison(tables["comparison"]))
+        sections.append(_comparison(tables["comparison"], result.data.attrs["scorer"]))
     if "response" in extra:
         sections.append(
             _response(extra["response"], "Response function", "How the response unfolds after the stimulus.")
@@ -56,44 +60,71 @@ def encoding_page(
     )
 
 
-def _comparison(table: pd.DataFrame) -> Section:
+def _comparison(table: pd.DataFrame, scorer: str) -> Section:
+    by, a, b = str(table.columns[0]), str(table.columns[2]), str(table.columns[3])
+    text = (
+        f"Held-out score of {a} and of {b}, mean over the targets of each {by}, and their difference with its 95 % "
+        "interval and p from a paired bootstrap over the held-out samples. A difference above 0 favours "
+        f"{a}, below 0 {b}."
+    )
+    pictures = [
+        _drawn(draw_comparison, table, scorer=scorer, alt=f"Bars: mean held-out score of {a} and {b} for each {by}."),
+        _drawn(draw_differences, table, alt=f"Difference of score, {a} minus {b}, for each {by}, with 95 % intervals."),
+    ]
+    return Section("Two feature spaces", text, pictures, _rows(table, f"{a} against {b}"))
+
+
+def _drawn(function: Callable[..., Any], *args: Any, alt: str, **options: Any) -> Picture:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+    function(*args, figure.subplots(), **options)
+    return Picture(figure, alt)
+
+
+def draw_comparison(table: pd.DataFrame, ax: Axes, *, scorer: str) -> None:
+    """Draw the mean scores of two feature spaces side by side.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The comparison of `neuroalign.pipeline.encode`.
+    ax : matplotlib Axes
+        Where to draw.
+    scorer : str
+        Name of the score.
+    """
     by, a, b = str(table.columns[0]), str(table.columns[2]), str(table.columns[3])
     scores = xr.DataArray(
         table[[a, b]].to_numpy(float).T,
         dims=("model", by),
         coords={"model": [a, b], by: table[by].astype(str).tolist()},
         name="score",
-        attrs={"long_name": "R²"},
+        attrs={"scorer": scorer, "units": "1"},
     )
-    text = (
-        f"Held-out score of {a} and of {b}, mean over the targets of each {by}, and their difference with its 95 % "
-        "interval and p from a paired bootstrap over the held-out samples. A difference above 0 favours "
-        f"{a}, below 0 {b}."
-    )
-    alt = f"Bars: mean held-out score of {a} and {b} for each {by}."
-    pictures = [picture(plots.bars, scores, by=by, size=(7.0, 3.4), alt=alt)]
-    pictures.append(_differences(table, by, a, b))
-    return Section("Two feature spaces", text, pictures, _rows(table, f"{a} against {b}"))
+    plots.bars(scores, by=by, ax=ax)
 
 
-def _differences(table: pd.DataFrame, by: str, a: str, b: str) -> Picture:
-    from matplotlib.figure import Figure
+def draw_differences(table: pd.DataFrame, ax: Axes) -> None:
+    """Draw the differences of two feature spaces with their intervals.
 
-    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
-    ax = figure.subplots()
+    Parameters
+    ----------
+    table : DataFrame
+        The comparison of `neuroalign.pipeline.encode`.
+    ax : matplotlib Axes
+        Where to draw.
+    """
+    by, a, b = str(table.columns[0]), str(table.columns[2]), str(table.columns[3])
     place = np.arange(len(table))
     middle = table["difference"].to_numpy(float)
     low, high = table["ci_low"].to_numpy(float), table["ci_high"].to_numpy(float)
     ax.axhline(0, color="0.6", linewidth=1)
     ax.errorbar(place, middle, [middle - low, high - middle], fmt="o", color="0.15", capsize=3)
     ax.set_xticks(place, table[by].astype(str).tolist())
-    ax.set_ylabel(f"{a} minus {b}")
+    ax.set_xlabel(by)
+    ax.set_ylabel(f"{a} minus {b} (95 % interval)")
     ax.spines[["top", "right"]].set_visible(False)
-    return Picture(
-        figure,
-        f"Difference of score, {a} minus {b}, for each {by}, with 95 % intervals.",
-        "Points above the line favour " + a + ".",
-    )
 
 
 def _response(response: xr.DataArray, heading: str, text: str) -> Section:
@@ -148,32 +179,39 @@ def decoding_page(
 
 
 def _attention(table: pd.DataFrame, options: DecodeOptions) -> Section:
-    from matplotlib.figure import Figure
-
-    names = [Path(options.features).stem, Path(str(options.against)).stem]
-    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
-    ax = figure.subplots()
-    place = np.arange(len(table))
-    for shift, column, name, colour in (
-        (-0.19, "r_decoded", names[0], "#0072B2"),
-        (0.19, "r_rival", names[1], "#999999"),
-    ):
-        ax.bar(place + shift, table[column].to_numpy(float), 0.36, label=name, color=colour)
-    ax.axhline(0, color="0.3", linewidth=0.8)
-    ax.set_xticks(place, [str(r) for r in table["run"]])
-    ax.set_xlabel("run (held out)")
-    ax.set_ylabel("correlation with the reconstruction")
-    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    ax.spines[["top", "right"]].set_visible(False)
+    names = (Path(options.features).stem, Path(str(options.against)).stem)
     right = int(table["correct"].sum())
     text = (
         f"The reconstruction was closer to {names[0]} than to {names[1]} in {right} of {len(table)} held-out runs. "
         "The decoder was trained on the other runs."
     )
     alt = f"Bars for each run: correlation of the reconstruction with {names[0]} and with {names[1]}."
-    return Section(
-        "Which of the two?", text, [Picture(figure, alt)], _rows(table, "Correlations of held-out reconstructions")
-    )
+    pictures = [_drawn(lambda t, ax: draw_attention(t, names, ax), table, alt=alt)]
+    return Section("Which of the two?", text, pictures, _rows(table, "Correlations of held-out reconstructions"))
+
+
+def draw_attention(table: pd.DataFrame, names: tuple[str, str], ax: Axes) -> None:
+    """Draw how well reconstructions fit the decoded series and its rival, run by run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The table ``attention`` of `neuroalign.pipeline.decode`.
+    names : tuple of str
+        Names of the decoded series and of its rival.
+    ax : matplotlib Axes
+        Where to draw.
+    """
+    place = np.arange(len(table))
+    bars = ((-0.19, "r_decoded", names[0], "#0072B2"), (0.19, "r_rival", names[1], "#999999"))
+    for shift, column, name, colour in bars:
+        ax.bar(place + shift, table[column].to_numpy(float), 0.36, label=name, color=colour)
+    ax.axhline(0, color="0.3", linewidth=0.8)
+    ax.set_xticks(place, [str(run) for run in table["run"]])
+    ax.set_xlabel("run (held out)")
+    ax.set_ylabel("r with the reconstruction")
+    ax.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def rsa_page(path: Path, result: Any, models: Any, data: xr.DataArray) -> Path:
