@@ -46,8 +46,8 @@ def test_patterns_of_a_ridge_decoder() -> None:
 def test_patterns_have_labels() -> None:
     x, signals, _ = mixed()
     ids = {"stimulus": np.arange(300)}
-    brain = xr.DataArray(
-        x.reshape(300, 3, 2), dims=("stimulus", "channel", "time"), coords=ids | {"channel": list("abc")}
+    brain = xr.DataArray(x.reshape(300, 3, 2), dims=("stimulus", "channel", "time"), coords=ids).assign_coords(
+        channel=list("abc")
     )
     features = xr.DataArray(signals, dims=("stimulus", "unit"), coords=ids | {"unit": ["size", "colour"]})
     model = RidgeDecoder().fit(brain.transpose("time", "stimulus", "channel"), features)
