@@ -107,7 +107,15 @@ class NeuroalignWarning(UserWarning):
 
 
 def warn(message: str, *, stacklevel: int = 2) -> None:
-    """Emit a `NeuroalignWarning` that points at the caller of the calling function."""
+    """Emit a `NeuroalignWarning` that points at the caller of the calling function.
+
+    Parameters
+    ----------
+    message : str
+        What is unusual, and how it was handled.
+    stacklevel : int
+        How many calls up the warning points; 2 is the caller of the function that calls this.
+    """
     warnings.warn(message, NeuroalignWarning, stacklevel=stacklevel + 1)
 
 

@@ -37,23 +37,41 @@ PUBLIC = [
 CHECKS = {"GL03", "GL06", "GL07", "GL08", "SS01", "SS02", "SS03", "SS04", "PR01", "PR02", "RT03"}
 
 
-def documented() -> list[str]:
-    names = []
+def documented() -> dict[str, str]:
+    """Public name -> where the object is defined (some functions share their name with a module)."""
+    names = {}
     for part in PUBLIC:
         module = importlib.import_module(f"neuroalign.{part}")
         for name in module.__all__:
-            if callable(getattr(module, name)):
-                names.append(f"neuroalign.{part}.{name}")
+            if callable(obj := getattr(module, name)) and getattr(obj, "__module__", "").startswith("neuroalign"):
+                names[f"neuroalign.{part}.{name}"] = f"{obj.__module__}.{obj.__qualname__}"
     return names
 
 
-@pytest.mark.parametrize("name", documented())
-def test_docstring(name):
-    found = [f"{code}: {text}" for code, text in validate(name)["errors"] if code in CHECKS]
+@pytest.mark.parametrize(("name", "defined"), documented().items(), ids=documented().keys())
+def test_docstring(name, defined):
+    obj = getattr(importlib.import_module(defined.rpartition(".")[0]), defined.rpartition(".")[2])
+    # Errors take the arguments that NeuroalignError documents; results document theirs as attributes.
+    free = isinstance(obj, type) and (issubclass(obj, Exception) or "Attributes\n" in (obj.__doc__ or ""))
+    checks = CHECKS - {"PR01"} if free else CHECKS
+    found = [f"{code}: {text}" for code, text in validate(defined)["errors"] if code in checks]
     assert not found, "\n".join(found)
 
 
-HEAVY = ["torch", "mne", "nibabel", "nilearn", "sklearn", "matplotlib", "xarray", "pandas", "scipy", "zarr", "dask", "numpy"]
+HEAVY = [
+    "torch",
+    "mne",
+    "nibabel",
+    "nilearn",
+    "sklearn",
+    "matplotlib",
+    "xarray",
+    "pandas",
+    "scipy",
+    "zarr",
+    "dask",
+    "numpy",
+]
 
 
 def run(code: str) -> str:

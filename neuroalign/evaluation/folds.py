@@ -85,7 +85,7 @@ def _default(cv: int | None, X: Any, y: Any, groups: ArrayLike | None, gap: int)
         return StimulusSplit(_number(cv, stimuli)).split(X, groups=stimuli)
     if runs is not None and (cv is None or cv <= runs.max() + 1):
         return GroupSplit(_number(cv, runs)).split(X, groups=runs)
-    return ContiguousSplit(cv or min(DEFAULT_FOLDS, n_samples(X)), gap).split(X, y)
+    return ContiguousSplit(cv or max(2, min(DEFAULT_FOLDS, n_samples(X) // 2)), gap).split(X, y)
 
 
 def _number(cv: int | None, labels: ArrayLike) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,10 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear._ridge import LinearModel, pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape, segment_labels
-from neuroalign.solvers import default_alphas, trf_cv
+from neuroalign.solvers import default_alphas, trf_cv, trf_predict
 
 #: A single run is cut into this many stretches, so that there is something to leave out.
 N_STRETCHES = 5
-
-
-#: Entries of the delayed design that are laid out at a time.
-BLOCK = 2**20
-
-
-def lag_windows(x: NDArray[Any], lags: NDArray[np.int64]) -> NDArray[Any]:
-    """View a stretch through its lags, from the last to the first: (n_times, n_lags, n_features), zeros outside."""
-    first, last = int(lags[0]), int(lags[-1])
-    padded = np.zeros((len(x) + last - first, x.shape[1]), dtype=x.dtype)  # times -last ... n - 1 - first
-    start = max(-last, 0)
-    known = slice(start, max(min(len(x) - first, len(x)), start))  # empty where the stretch is shorter than the lags
-    padded[known.start + last : known.stop + last] = x[known]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, last - first + 1, axis=0)  # (time, feature, lag)
-    return windows.transpose(0, 2, 1)
 
 
 class TRFModel(LinearModel):
@@ -85,7 +71,8 @@ class TRFModel(LinearModel):
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
         self.sfreq_ = self._rate(samples)
         self.lag_samples_ = self._lag_samples()
-        pieces = self._stretches(samples, groups)
+        runs = self._runs(samples, groups)
+        pieces = self._stretches(runs, samples, groups)
         result = trf_cv(
             [X[p] for p in pieces],
             [Y[p] for p in pieces],
@@ -93,6 +80,7 @@ class TRFModel(LinearModel):
             alphas=default_alphas(X) if self.alphas is None else self.alphas,
             folds=self._folds(pieces, samples, groups),
             scorer=self.scorer,
+            runs=[next(n for n, run in enumerate(runs) if piece.start < run.stop) for piece in pieces],
         )
         self.solution_coef_ = np.asarray(result.coef)  # (n_lags, n_features, n_targets)
         self._store(result, Y)
@@ -102,16 +90,9 @@ class TRFModel(LinearModel):
             raise SchemaError(
                 "X has another sampling rate than at fit.", expected=f"{self.sfreq_:g} Hz", got=f"{samples.sfreq:g} Hz"
             )
-        out = np.empty((len(X), self.solution_coef_.shape[2]), dtype=X.dtype)
-        # Windows run forwards in time, so that the last lag comes first.
-        weights = self.solution_coef_[::-1].reshape(-1, out.shape[1]).astype(X.dtype, copy=False)
-        for piece in segment_slices(segment_labels(samples), samples.n):
-            windows = lag_windows(X[piece], self.lag_samples_)
-            rows = max(1, BLOCK // max(weights.shape[0], 1))
-            for start in range(0, len(windows), rows):  # a few rows of the delayed design at a time
-                part = windows[start : start + rows]
-                out[piece][start : start + rows] = part.reshape(len(part), -1) @ weights
-        return out + self.solution_intercept_.astype(X.dtype)
+        pieces = segment_slices(segment_labels(samples), samples.n)
+        parts = [trf_predict(X[piece], self.solution_coef_, lags=self.lag_samples_) for piece in pieces]
+        return np.asarray((np.concatenate(parts) + self.solution_intercept_).astype(X.dtype))
 
     _state_names = LinearModel._state_names | {"sfreq_", "lag_samples_"}
 
@@ -153,19 +134,22 @@ class TRFModel(LinearModel):
         lags = np.arange(round(self.tmin * rate), round(self.tmax * rate) + 1)
         return np.sort(self._direction * lags)
 
-    def _stretches(self, samples: Samples, groups: ArrayLike | None) -> list[slice]:
-        runs = segment_slices(segment_labels(samples), samples.n)
+    def _runs(self, samples: Samples, groups: ArrayLike | None) -> list[slice]:
+        """Unbroken runs; the groups of a plain array count as runs."""
         if groups is not None and np.shape(groups) != (samples.n,):
             raise SchemaError("Not one group a sample.", expected=(samples.n,), got=np.shape(groups), where="groups")
+        if samples.dim is not None or groups is None:
+            return segment_slices(segment_labels(samples), samples.n)
+        return segment_slices(_changes(groups), samples.n)
+
+    def _stretches(self, runs: list[slice], samples: Samples, groups: ArrayLike | None) -> list[slice]:
+        """What folds may leave out: runs, or stretches of the only run (cut where its group changes)."""
         if len(runs) > 1:
             return runs
-        if groups is not None:  # the only run is cut where its group changes
-            values = np.asarray(groups)
-            runs = segment_slices(np.cumsum(np.r_[False, values[1:] != values[:-1]]), samples.n)
-            if len(runs) > 1:
-                return runs
+        if groups is not None and len(cut := segment_slices(_changes(groups), samples.n)) > 1:
+            return cut
         edges = np.linspace(0, samples.n, min(N_STRETCHES, samples.n) + 1).astype(int)
-        return [slice(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+        return [slice(a, b) for a, b in itertools.pairwise(edges.tolist())]
 
     def _folds(self, pieces: list[slice], samples: Samples, groups: ArrayLike | None) -> list[Any]:
         """Folds over stretches: what is left out is always a whole run (or a stretch of the only run)."""
@@ -178,7 +162,7 @@ class TRFModel(LinearModel):
                 )
         index = np.arange(len(pieces))[:, None]
         if labels is None:
-            return resolve_cv(None if isinstance(self.cv, str) else self.cv, index)
+            return resolve_cv(min(N_STRETCHES, len(pieces)) if self.cv is None else self.cv, index)
         of_piece = [np.unique(np.asarray(labels)[p]) for p in pieces]
         if any(len(values) > 1 for values in of_piece):
             raise ConfigError(
@@ -188,3 +172,9 @@ class TRFModel(LinearModel):
         if isinstance(self.cv, str) and len(np.unique(first)) < 2 and len(pieces) > 1:
             first = index[:, 0]  # the only run was cut into stretches
         return resolve_cv(len(np.unique(first)) if isinstance(self.cv, str) else self.cv, index, None, first)
+
+
+def _changes(groups: ArrayLike) -> NDArray[np.int64]:
+    """Number the stretches of equal groups."""
+    values = np.asarray(groups)
+    return np.cumsum(np.r_[False, values[1:] != values[:-1]])

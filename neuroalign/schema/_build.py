@@ -230,7 +230,23 @@ def _flat_affine(matrix: ArrayLike) -> list[float]:
 
 
 def affine(ds: xr.Dataset | xr.DataArray) -> NDArray[np.float64]:
-    """Give the voxel-to-world matrix, shape (4, 4), in mm."""
+    """Give the voxel-to-world matrix.
+
+    Parameters
+    ----------
+    ds : Dataset or DataArray
+        fMRI data with ``affine`` in its attrs.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        From (i, j, k, 1) to mm.
+
+    Raises
+    ------
+    SchemaError
+        If there is none.
+    """
     flat = ds.attrs.get("affine")
     if flat is None or len(flat) != 16:
         raise SchemaError("No affine.", expected="attrs['affine'] with 16 numbers", got=flat)

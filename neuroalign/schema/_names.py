@@ -19,7 +19,20 @@ TRAVELLING = ("units", "sfreq", "tr", "tmin", "affine", "space", "volume_shape",
 
 
 def travel(ds: xr.Dataset, variable: str) -> xr.Dataset:
-    """Give the variable the attributes that it needs when it leaves its Dataset."""
+    """Give a variable the attributes that it needs when it leaves its Dataset.
+
+    Parameters
+    ----------
+    ds : Dataset
+        A recording; its variable is changed in place.
+    variable : str
+        Name of the variable.
+
+    Returns
+    -------
+    Dataset
+        The same Dataset.
+    """
     ds[variable].attrs.update({name: ds.attrs[name] for name in TRAVELLING if name in ds.attrs})
     return ds
 
@@ -60,7 +73,18 @@ def sample_dim(obj: xr.DataArray | xr.Dataset) -> str:
 
 
 def modality_of(ds: xr.Dataset) -> str | None:
-    """Tell the modality of a recording from its variables, or None for other objects."""
+    """Tell the modality of a recording from its variables.
+
+    Parameters
+    ----------
+    ds : Dataset
+        A recording, or anything else.
+
+    Returns
+    -------
+    str or None
+        ``eeg``, ``ieeg``, ``meg`` or ``fmri``; None for other objects.
+    """
     for modality, variable in MODALITIES.items():
         if variable in ds.data_vars:
             return modality

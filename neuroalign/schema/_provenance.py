@@ -157,6 +157,24 @@ def history(obj: xr.Dataset | xr.DataArray) -> dict[str, Any]:
 
 
 def log(obj: T, message: str) -> T:
-    """Warn about something and keep the message in the object's ``neuro_log``."""
+    """Warn about something, and keep the message with the data.
+
+    Parameters
+    ----------
+    obj : Dataset or DataArray
+        What it is about.
+    message : str
+        What is unusual, and how it was handled.
+
+    Returns
+    -------
+    Dataset or DataArray
+        The same data with the message in ``neuro_log``.
+
+    Warns
+    -----
+    NeuroalignWarning
+        Always.
+    """
     warn(message, stacklevel=3)
     return obj.assign_attrs(neuro_log=[*obj.attrs.get("neuro_log", []), message])

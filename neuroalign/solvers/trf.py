@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,6 +83,7 @@ def trf_cv(
     scorer: str | Scorer = "r",
     fit_intercept: bool = True,
     alpha_per_target: bool = True,
+    runs: ArrayLike | None = None,
 ) -> TRFCVResult:
     """Temporal response functions with the penalty of every target chosen by cross-validation over segments.
 
@@ -109,6 +111,9 @@ def trf_cv(
         Fit an unpenalised offset.
     alpha_per_target : bool, default True
         Choose an alpha for every target; False shares the alpha of the best mean score.
+    runs : array-like, shape (n_segments,), optional
+        Run of each segment. Segments of a run follow each other without a break: they are apart in the folds, and one
+        piece in the final fit.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def trf_cv(
     scores = mean_over_folds(np.stack([_score_fold(data, fold, grid, scorer) for fold in split]))
     scores[:, data.bad | data.flat] = np.nan
     best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
-    coef, intercept = _refit(data, best)
+    coef, intercept = _refit(data, best, None if runs is None else np.asarray(runs))
     return TRFCVResult(
         coef=cast(coef, small),
         intercept=cast(from_numpy(intercept, like), small),
@@ -289,10 +294,48 @@ def _predict(x: Array, coef: Array, lags: NDArray[np.intp]) -> Array:
     return namespace(x).concatenate([design @ flipped for _, design in delayed_chunks(x, lags)], axis=0)
 
 
-def _refit(data: _Data, alphas: NDArray[np.float64]) -> tuple[Array, NDArray[np.float64]]:
+def trf_predict(x: Array, coef: Array, *, lags: ArrayLike) -> Array:
+    """Predict one segment from its lagged features, a few rows of the delayed design at a time.
+
+    Parameters
+    ----------
+    x : ndarray or torch.Tensor, shape (n_samples, n_features)
+        Features of an unbroken segment; what lies outside counts as zero.
+    coef : ndarray or torch.Tensor, shape (n_lags, n_features, n_targets)
+        Response functions.
+    lags : array-like of int, shape (n_lags,)
+        Consecutive rising lags in samples.
+
+    Returns
+    -------
+    ndarray or torch.Tensor of float64, shape (n_samples, n_targets)
+        Predictions without an intercept.
+
+    Examples
+    --------
+    >>> trf_predict(np.array([[1.0], [0.0], [0.0]]), np.array([[[1.0]], [[0.5]]]), lags=[0, 1])[:, 0]
+    array([1. , 0.5, 0. ])
+    """
+    return _predict(cast(x, "float64"), cast(coef.reshape(-1, coef.shape[2]), "float64"), _check_lags(lags))
+
+
+def _whole(data: _Data, runs: NDArray[Any] | None) -> LagSums:
+    """Sums over everything, with the segments of a run joined."""
+    every = np.arange(len(data.xs))
+    if runs is None or len(np.unique(runs)) == len(runs):
+        return data.sums(every)
+    if runs.shape != every.shape:
+        raise SchemaError("Not one run a segment.", expected=every.shape, got=runs.shape, where="runs")
+    join = namespace(data.xs[0]).concatenate
+    pieces = [np.flatnonzero(runs == run) for run in dict.fromkeys(runs.tolist())]
+    xs, ys = ([join([part[i] for i in piece], axis=0) for piece in pieces] for part in (data.xs, data.ys))
+    return lag_sums(xs, ys, data.lags)
+
+
+def _refit(data: _Data, alphas: NDArray[np.float64], runs: NDArray[Any] | None) -> tuple[Array, NDArray[np.float64]]:
     """Response functions (n_lags, F, C) and intercepts (C,) on all segments."""
     known = ~data.bad & (~np.isnan(alphas) | (data.flat if data.intercept else False))
-    whole = _centre(data.sums(np.arange(len(data.xs))), data.intercept)
+    whole = _centre(_whole(data, runs), data.intercept)
     values, vectors = eigh(whole.gram)
     penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas), values)
     coef = vectors @ ((vectors.T @ whole.xy) / (values[:, None] + penalty[None, :]))

@@ -224,7 +224,7 @@ def test_neuroalign_estimators_get_labels_and_choose_inside():
     np.testing.assert_allclose(result.score[:2], plain.score[:2], atol=0.05)
 
 
-@pytest.mark.filterwarnings("ignore:.*targets hold NaN:neuroalign.errors.NeuroalignWarning")
+@pytest.mark.filterwarnings("ignore:.*they get NaN scores:neuroalign.errors.NeuroalignWarning")
 @pytest.mark.parametrize("estimator", [Ridge(), RidgeEncoder()])
 def test_nan_and_constant_targets(estimator):
     X, y = trials()
