@@ -118,7 +118,7 @@ def _events(ds: xr.Dataset, where: Mapping[str, Any] | None) -> pd.DataFrame:
     for column, wanted in (where or {}).items():
         if column not in frame:
             raise AlignmentError("No such event column.", expected=f"one of {list(frame)}", got=column)
-        frame = frame[frame[column].isin([wanted] if isinstance(wanted, (str, int, float)) else list(wanted))]
+        frame = frame[frame[column].isin([wanted] if np.ndim(wanted) == 0 else list(wanted))]
     if frame.empty:
         raise AlignmentError("No event is left.", expected=f"events with {dict(where or {})}", got="none")
     for name in _FROM_ATTRS:

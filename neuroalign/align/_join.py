@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from neuroalign.align._concat import check_same_sfreq
 from neuroalign.errors import AlignmentError, SchemaError
-from neuroalign.schema import clock, log, sample_dim, stamp
+from neuroalign.schema import RUN_NAMES, clock, log, sample_dim, stamp
 
 Features = xr.DataArray | xr.Dataset | Mapping[str, xr.DataArray]
 
@@ -67,6 +67,15 @@ def check_same_samples(x: xr.DataArray, y: xr.DataArray) -> None:
             fix="X, y = neuroalign.align.join(X, y)",
         )
     pairs = _label_pairs(x, y, dx, dy)
+    labelled = [bool(_ids(obj) is not None or dim in obj.coords) for obj, dim in ((x, dx), (y, dy))]
+    if not pairs and labelled[0] != labelled[1]:
+        known, bare = ("X", "y") if labelled[0] else ("y", "X")
+        raise AlignmentError(
+            f"The samples of {bare} have no labels, those of {known} have.",
+            expected="the same labels on both, or none on either",
+            got=f"{bare} without a coordinate along {dy if labelled[0] else dx}",
+            fix=f"{bare}.assign_coords({dy if labelled[0] else dx}=...)",
+        )
     if not pairs and dx != dy:
         raise AlignmentError(
             "X and y share no sample labels.",
@@ -93,11 +102,16 @@ def _label_pairs(x: xr.DataArray, y: xr.DataArray, dx: str, dy: str) -> list[tup
         (samples_x, rate_x), (samples_y, rate_y) = clock(x), clock(y)
         check_same_sfreq([rate_x, rate_y])
         pairs.append(("time (sample numbers)", samples_x, samples_y))
-    elif dx == dy and dx in x.coords and dy in y.coords:
+    elif dx == dy and dx in x.coords and dy in y.coords and (dx != "stimulus" or not pairs):
         pairs.append((dx, x[dx].values, y[dy].values))
-    if "run" in x.coords and "run" in y.coords and x["run"].dims == (dx,) and y["run"].dims == (dy,):
-        pairs.append(("run", x["run"].values.astype(str), y["run"].values.astype(str)))
+    for name in RUN_NAMES:
+        if _along(x, name, dx) and _along(y, name, dy):
+            pairs.append((name, x[name].values.astype(str), y[name].values.astype(str)))
     return pairs
+
+
+def _along(obj: xr.DataArray, name: str, dim: str) -> bool:
+    return name in obj.coords and obj[name].dims == (dim,)
 
 
 def _ids(obj: xr.DataArray) -> Any:
@@ -258,7 +272,8 @@ def _by_stimulus(x: xr.DataArray, y: xr.DataArray, reorder: bool, drop: bool) ->
 
 
 def _by_clock(x: xr.DataArray, y: xr.DataArray, drop: bool) -> tuple[xr.DataArray, xr.DataArray]:
-    keys = [_time_keys(obj) for obj in (x, y)]
+    shared = [name for name in RUN_NAMES if _along(x, name, "time") and _along(y, name, "time")]
+    keys = [_time_keys(obj, shared) for obj in (x, y)]
     check_same_sfreq([clock(x)[1], clock(y)[1]])
     if keys[0].equals(keys[1]):
         return x, y
@@ -267,26 +282,21 @@ def _by_clock(x: xr.DataArray, y: xr.DataArray, drop: bool) -> tuple[xr.DataArra
         raise AlignmentError(
             "X and y cover different times.",
             expected=f"the same samples; X has {len(keys[0])}, from {keys[0][0]} to {keys[0][-1]}",
-            got=f"y has {len(keys[1])}, from {keys[1][0]} to {keys[1][-1]} (run, sample); {common.size} in common",
+            got=f"y has {len(keys[1])}, from {keys[1][0]} to {keys[1][-1]} ; {common.size} in common",
             fix="pass drop=True to keep the common samples" if common.size else "check the run labels and first_sample",
         )
     y = log(y.isel(time=keys[1].isin(common)), f"join: kept the {common.size} samples that X and y have in common")
     return x.isel(time=keys[0].isin(common)), y
 
 
-def _time_keys(obj: xr.DataArray) -> pd.MultiIndex:
+def _time_keys(obj: xr.DataArray, names: list[str]) -> pd.MultiIndex:
     samples, _ = clock(obj)
-    run = (
-        obj["run"].values.astype(str)
-        if "run" in obj.coords and obj["run"].dims == ("time",)
-        else np.full(len(samples), "")
-    )
-    index = pd.MultiIndex.from_arrays([run, samples])
+    index = pd.MultiIndex.from_arrays([*(obj[name].values.astype(str) for name in names), samples])
     if not index.is_unique:
         raise AlignmentError(
             "Sample numbers repeat.",
-            expected="each (run, sample) once",
+            expected="each sample of a run once",
             got=f"{index[index.duplicated()][0]}",
-            fix="mark runs by a coordinate run",
+            fix="mark runs on both sides by coordinates such as run and session along time",
         )
     return index

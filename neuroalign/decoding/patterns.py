@@ -41,6 +41,9 @@ def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any]) -> NDArray[n
     """Patterns from ``X's`` and ``s's``; outputs that are always zero get a zero pattern, those that are NaN a NaN."""
     known = np.isfinite(np.diagonal(power))
     out = np.full(np.shape(cross), np.nan)
-    inverse = np.linalg.pinv(np.asarray(power, np.float64)[np.ix_(known, known)], hermitian=True)
-    out[:, known] = np.asarray(cross, np.float64)[:, known] @ inverse
+    moments = np.asarray(power, np.float64)[np.ix_(known, known)]
+    size = np.sqrt(np.diagonal(moments))  # outputs may have very different units
+    size = np.where(size > 0, size, 1.0)
+    inverse = np.linalg.pinv(moments / np.outer(size, size), hermitian=True)
+    out[:, known] = np.asarray(cross, np.float64)[:, known] / size @ inverse / size
     return out

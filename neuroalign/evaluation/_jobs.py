@@ -72,8 +72,13 @@ def _map(executor: str | Executor, jobs: Iterable[_Job]) -> Iterable[Any]:
 
 def _fit_predict(job: _Job) -> Any:
     fit = job.estimator.fit
-    takes_groups = job.groups is not None and "groups" in inspect.signature(fit).parameters
-    options = {"groups": job.groups} if takes_groups else {}
+    options: dict[str, Any] = {}
+    if job.groups is not None and "groups" in inspect.signature(fit).parameters:
+        options = {"groups": job.groups}
+    elif job.groups is not None and hasattr(job.estimator, "steps"):  # a pipeline hands it on under the step's name
+        name, last = job.estimator.steps[-1]
+        if "groups" in inspect.signature(last.fit).parameters:
+            options = {f"{name}__groups": job.groups}
     return _labelled(job, options) if job.labelled else _plain(job, options)
 
 

@@ -11,12 +11,10 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.schema import sample_dim
+from neuroalign.schema import RUN_NAMES, sample_dim
 
 #: Names under which a stimulus may be known along the sample dimension.
 STIMULUS_NAMES = ("stimulus_id", "stimulus")
-#: Coordinates that together tell one uninterrupted piece of recording from another.
-RUN_NAMES = ("subject", "session", "run", "story")
 #: Sample dimensions whose neighbours are close in time.
 TIME_DIMS = ("time", "sample")
 

@@ -71,7 +71,8 @@ def cross_validate(
     cv : int, splitter, str or list of (train, test), optional
         The folds; see `resolve_cv`.
     groups : str or array_like, optional
-        Labels, or the name of a coordinate, whose values never cross a split. By default the stimulus, if labelled
+        Labels, or the name of a coordinate, whose values never cross a split; the test exchanges stimuli only within
+        such groups (unless they are the stimuli). By default the stimulus, if labelled
         (but not for time series).
     repeats : str, array_like or False, optional
         Labels, or the name of a coordinate, that mark presentations of the same stimulus: held-out responses and
@@ -144,6 +145,7 @@ class _Plan:
     runs: Index | None
     time_series: bool
     repeated: bool
+    clustered: bool  # groups that are not stimuli: nothing is exchanged between them
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _check_inputs(X: Any, y: Any) -> None:
 
 
 def _scorer_name(estimator: Any, scorer: str | None) -> str:
-    own = getattr(estimator, "scorer", None)
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    own = getattr(last, "scorer", None)
     name = scorer if scorer is not None else own if isinstance(own, str) else "r2"
     if name not in SCORERS:
         raise ConfigError("Unknown scorer.", expected=sorted(SCORERS), got=name, where="scorer")
@@ -203,7 +206,15 @@ def _plan(X: Any, y: Any, cv: Any, groups: Any, repeats: Any) -> _Plan:
             check_no_leakage(labels[train], labels[test], name="stimulus" if by_stimulus else "group")
     if stimuli is not None and not by_stimulus and not time_series:
         _warn_shared(stimuli, folds)
-    return _Plan(folds, labels, _repeats(repeats, X, y, time_series, repeated), find_runs(y, X), time_series, repeated)
+    return _Plan(
+        folds,
+        labels,
+        _repeats(repeats, X, y, time_series, repeated),
+        find_runs(y, X),
+        time_series,
+        repeated,
+        not by_stimulus,
+    )
 
 
 def _warn_shared(stimuli: NDArray[Any], folds: list[Fold]) -> None:
@@ -274,6 +285,15 @@ def _ceiling(
     y: Any, plan: _Plan, held_out: _HeldOut, ceiling: str | xr.DataArray, scorer: str, rng: np.random.Generator
 ) -> xr.DataArray:
     if isinstance(ceiling, xr.DataArray):
+        meant = ceiling.attrs.get("scorer", scorer)
+        if (meant == "r") != (scorer == "r"):
+            raise ConfigError(
+                "The ceiling is that of another score.",
+                expected=f"a ceiling for {scorer!r}",
+                got=f"one for {meant!r}",
+                where="ceiling",
+                fix=f"noise_ceiling(y, scorer={scorer!r})",
+            )
         return matched(template(y), ceiling, ("y", "ceiling")).rename("ceiling")
     if isinstance(ceiling, str):
         marks: Any = plan.repeats if plan.repeats is not None else "stimulus_id"
@@ -335,7 +355,10 @@ def _refit(estimator: Any, X: Any, y: Any, plan: _Plan, scorer: str, score: xr.D
 
     def run(scheme: str, n: int, rng: np.random.Generator) -> Any:
         units = number_units(plan.repeats, len(values))
-        orders = arrangements(scheme, n, rng, units=units, runs=plan.runs)
+        groups = None if plan.groups is None else codes(plan.groups, "groups")
+        runs = plan.runs if plan.runs is not None or not plan.time_series else groups
+        within = groups if plan.clustered else None
+        orders = arrangements(scheme, n, rng, units=units, runs=runs, within=within)
         flat = score.transpose(*template(y).dims).values.ravel()
         return refit_test(values, flat, orders, rescore, n_permutations=n, together=separable(estimator))
 
@@ -351,7 +374,7 @@ def _keep(data: xr.Dataset, held_out: _HeldOut, plan: _Plan, like: xr.DataArray,
     dim = sample_dim(y) if isinstance(y, xr.DataArray) else "sample"
     averaged = plan.repeats is not None
     name = "stimulus" if averaged and dim not in ("time", "sample") else dim
-    labels: dict[str, Any] = {"fold_id": (name, held_out.fold)}
+    labels: dict[str, Any] = {"fold_id": (name, held_out.fold), "position": (name, held_out.position)}
     if isinstance(y, xr.DataArray):
         along = {k: c.values[held_out.position] for k, c in y.coords.items() if c.dims == (dim,)}
         if averaged:  # labels of single presentations mean nothing for averages

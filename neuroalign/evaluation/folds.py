@@ -81,7 +81,8 @@ def _default(cv: int | None, X: Any, y: Any, groups: ArrayLike | None, gap: int)
     stimuli, runs = find_stimulus(X, y), find_runs(X, y)
     if groups is not None:
         return GroupSplit(_number(cv, groups)).split(X, groups=groups)
-    if stimuli is not None and 1 < len(np.unique(stimuli)) < len(stimuli):
+    repeated = stimuli is not None and 1 < len(np.unique(stimuli)) < len(stimuli)
+    if stimuli is not None and repeated and not is_time_series(X, y):
         return StimulusSplit(_number(cv, stimuli)).split(X, groups=stimuli)
     if runs is not None and (cv is None or cv <= runs.max() + 1):
         return GroupSplit(_number(cv, runs)).split(X, groups=runs)

@@ -27,12 +27,22 @@ BATCH_BYTES = 2**26
 
 def separable(estimator: Any) -> bool:
     """Tell whether the last step fits each target on its own, so that arrangements can be fitted side by side."""
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    return bool(getattr(last, "separable_targets", False))
+    steps = [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
+    before = [step for step in steps[:-1] if step is not None and step != "passthrough"]
+    # A step that looks at the responses, such as feature selection, would look at all arrangements at once.
+    blind = all(getattr(step, "ignores_targets", False) for step in before)
+    return blind and bool(getattr(steps[-1], "separable_targets", False))
 
 
 def arrangements(
-    scheme: str, n: int, rng: np.random.Generator, *, units: Index, runs: Index | None, block: int | None = None
+    scheme: str,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    units: Index,
+    runs: Index | None,
+    within: Index | None = None,
+    block: int | None = None,
 ) -> Iterator[Index]:
     """Draw orders of samples under which nothing but the relation to the features changes.
 
@@ -48,6 +58,8 @@ def arrangements(
         ``shuffle``: samples of a unit (such as repeats of a stimulus) stay together; units of equal size are exchanged.
     runs : ndarray of int, shape (n_samples,), or None
         ``circular`` and ``block``: runs, within which samples are moved.
+    within : ndarray of int, shape (n_samples,), optional
+        ``shuffle``: labels between which nothing is exchanged.
     block : int, optional
         Samples a block, by default a tenth of the shortest run.
 
@@ -57,7 +69,7 @@ def arrangements(
         Which sample comes to each place.
     """
     if scheme == "shuffle":
-        yield from _shuffles(units, n, rng)
+        yield from _shuffles(units, np.zeros_like(units) if within is None else within, n, rng)
         return
     labels = np.zeros(len(units), np.int64) if runs is None else runs
     edges = np.flatnonzero(np.diff(labels)) + 1
@@ -74,16 +86,18 @@ def arrangements(
             yield np.concatenate([_blocks(p, size, rng) for p in pieces])
 
 
-def _shuffles(units: Index, n: int, rng: np.random.Generator) -> Iterator[Index]:
+def _shuffles(units: Index, within: Index, n: int, rng: np.random.Generator) -> Iterator[Index]:
     order = np.argsort(units, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(units[order])) + 1)
     sizes = np.array([len(m) for m in members])
-    alike = [np.stack([members[k] for k in np.flatnonzero(sizes == size)]) for size in np.unique(sizes)]
+    group = np.array([within[m[0]] for m in members])
+    kinds = np.unique(np.stack([group, sizes]), axis=1).T
+    alike = [np.stack([members[k] for k in np.flatnonzero((group == g) & (sizes == s))]) for g, s in kinds]
     alone = sum(len(rows) for rows in alike if len(rows) == 1)
     if alone == len(alike):
         raise ConfigError(
             "There is nothing to exchange.",
-            expected="stimuli with equal numbers of repeats",
+            expected="stimuli with equal numbers of repeats (in the same group)",
             got=f"{sizes.tolist()[:10]}",
         )
     if alone > len(members) / 10:
@@ -147,7 +161,8 @@ def refit_test(
             batch = [known[next(orders)] for _ in range(min(size, n_permutations - done))]
             null = rescore(np.concatenate(batch, axis=1)).reshape(len(batch), -1)
             # An arrangement that gives the same data again counts as a tie, whatever its rounding.
-            exceed += (null >= observed - 1e-9).sum(axis=0)
+            # One that cannot be scored counts as one that scores as high.
+            exceed += (~(null < observed - 1e-9)).sum(axis=0)
             null_max[done : done + len(batch)] = np.fmax.reduce(null, axis=1)
             done += len(batch)
             advance(len(batch))

@@ -106,7 +106,8 @@ class Result:
         for result in (self, other):
             result._get("prediction")
         mine, theirs = self.data["observed"], other.data["observed"]
-        if mine.dims != theirs.dims or not np.array_equal(mine.values, theirs.values, equal_nan=True):
+        same = mine.dims == theirs.dims and np.array_equal(mine.values, theirs.values, equal_nan=True)
+        if not same or not np.array_equal(self.data["fold_id"].values, other.data["fold_id"].values):
             raise SchemaError(
                 "The two results are not about the same held-out responses.",
                 expected="the same responses, folds and averaging",

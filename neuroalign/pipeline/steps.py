@@ -209,14 +209,17 @@ def _compare(a: Result, b: Result, options: EncodeOptions, names: tuple[str, str
     """Both models' mean scores and their difference with a bootstrap, for every region (or all targets together)."""
     by = options.by or ("roi" if "roi" in a.score.coords else None)
     regions = by if by is not None else np.full(a.score.size, "all")
-    blocks = 10 if "time" in a.data["observed"].dims and "time" not in a.score.dims else 1
+    series = "time" in a.data["observed"].dims and "time" not in a.score.dims
+    # Blocks must outlast the correlation of the noise: ten seconds, or ten volumes.
+    blocks = max(10, round(10 * float(a.data.attrs.get("sfreq", 1.0)))) if series else 1
     difference = a.compare(b, regions=regions, blocks=blocks, random_state=options.seed)
     groups = by_label(a.score, by) if by is not None else {"all": np.arange(a.score.size)}
     rows = []
     for name, index in groups.items():
         one = difference.sel(region=name)
         low, high = one["region_ci"].values.tolist()
-        scores = [float(np.nanmean(r.data["score_pooled"].values.ravel()[index])) for r in (a, b)]
+        both = np.stack([r.score.values.ravel()[index] for r in (a, b)])
+        scores = both[:, np.isfinite(both).all(axis=0)].mean(axis=1).tolist()
         rows.append([name, len(index), *scores, float(one["region_difference"]), low, high, float(one["region_p"])])
     columns = [by or "targets", "n", names[0], names[1], "difference", "ci_low", "ci_high", "p"]
     return pd.DataFrame(rows, columns=columns)
@@ -232,6 +235,7 @@ def _tell_apart(result: Result, rival: xr.DataArray) -> pd.DataFrame:
     other = rival.transpose(*target.dims).values
     if other.shape != target.shape:
         raise ConfigError("The rival features have another shape.", expected=target.shape, got=other.shape)
+    other = other[predicted["position"].values]  # held-out samples stand in the order of the folds
     run = predicted["run"].values
     rows = []
     for label in dict.fromkeys(run.tolist()):

@@ -42,6 +42,8 @@ class Labelled(LabelledTransformer):
     ['cat', 'dog', 'fox']
     """
 
+    ignores_targets = False  # what is inside may select features by the responses
+
     def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
 

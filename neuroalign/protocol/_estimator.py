@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -69,7 +70,9 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
         """
         self._check_choices()
         values, samples = self._open_x(X, fitting=True)
-        targets = self._open_y(X, y, samples)
+        targets, along = self._open_y(X, y)
+        # Inner folds may go by labels that only one of the two carries.
+        samples = replace(samples, coords={**along, **samples.coords})
         check_consistent_length(values, targets)
         if samples.n < 2:
             raise SchemaError("Too few samples.", expected="at least 2", got="n_samples=1 (1 sample)")
@@ -203,18 +206,19 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
             self.feature_labels_.check_same(labels, "The features of X")
         return values, samples
 
-    def _open_y(self, X: Any, y: Any, samples: Samples) -> NDArray[Any]:
+    def _open_y(self, X: Any, y: Any) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         self._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
         if isinstance(y, xr.DataArray):
             if isinstance(X, xr.DataArray):
                 check_same_samples(X, y)
-            values, _, self.target_labels_ = open_samples(y)
-            return check_array(values, dtype=FLOATS, input_name="y", ensure_all_finite=False)
+            values, samples, self.target_labels_ = open_samples(y)
+            along = samples.coords if isinstance(X, xr.DataArray) else {}
+            return check_array(values, dtype=FLOATS, input_name="y", ensure_all_finite=False), along
         values = check_array(y, dtype=FLOATS, input_name="y", ensure_all_finite=False, ensure_2d=False, allow_nd=True)
         self.target_labels_ = Labels.plain(values.shape[1:])
-        return values.reshape(len(values), -1)
+        return values.reshape(len(values), -1), {}
 
     def _check_labels(self, x: bool, y: bool) -> None:
         if x != y and self.unlabelled == "refuse":

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from neuroalign.align import to_samples
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.protocol._labels import Samples
-
-_ENTITIES = ("subject", "session", "run", "segment")
+from neuroalign.schema import RUN_NAMES
 
 
 def segment_labels(samples: Samples) -> NDArray[np.int64] | None:
@@ -43,13 +43,22 @@ def segment_labels(samples: Samples) -> NDArray[np.int64] | None:
             fix="take one trial, or put the trials after one another along time with a coordinate run",
         )
     edge = np.zeros(samples.n, dtype=bool)
-    for name in _ENTITIES:
+    for name in RUN_NAMES:
         values = samples.get(name)
-        if values is not None:
-            edge[1:] |= np.asarray(values[1:] != values[:-1], dtype=bool)
+        if values is not None:  # numbered, so that a missing label equals a missing label
+            edge[1:] |= np.diff(pd.factorize(values)[0]) != 0
     times = samples.get("time")
     if times is not None and samples.sfreq is not None:
-        edge[1:] |= np.diff(to_samples(times, samples.sfreq)) != 1
+        steps = np.diff(to_samples(times, samples.sfreq))
+        inside = steps[~edge[1:]]
+        if inside.size >= 10 and inside[0] > 1 and (inside == inside[0]).all():  # every second, third, ... sample
+            raise SchemaError(
+                "The clock does not advance sample by sample.",
+                expected=f"steps of one sample at {samples.sfreq:g} Hz",
+                got=f"steps of {int(inside[0])} samples",
+                fix="lower the rate with neuroalign.preprocess.Resampler, or set attrs['sfreq'] to the new rate",
+            )
+        edge[1:] |= steps != 1
     return np.cumsum(edge)
 
 

@@ -29,6 +29,9 @@ class LabelledTransformer(Saveable, TransformerMixin, BaseEstimator, ABC):
     numpy in gives numpy out; DataArray in gives DataArray out, with the sample dimension first.
     """
 
+    #: Whether nothing is learned from the responses.
+    ignores_targets = True
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn from data.
 

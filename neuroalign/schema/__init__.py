@@ -18,6 +18,7 @@ from neuroalign.schema._build import (
 from neuroalign.schema._clock import clock, time_index, to_samples
 from neuroalign.schema._names import (
     MODALITIES,
+    RUN_NAMES,
     SAMPLE_DIMS,
     SENSOR_MODALITIES,
     TRAVELLING,
@@ -32,6 +33,7 @@ from neuroalign.schema._validate import validate
 __all__ = [
     "BANDS",
     "MODALITIES",
+    "RUN_NAMES",
     "SAMPLE_DIMS",
     "SENSOR_MODALITIES",
     "TRAVELLING",

@@ -9,6 +9,9 @@ from neuroalign.errors import SchemaError
 #: The sample dimension of an object is the first of these that it has: trials before time points.
 SAMPLE_DIMS = ("trial", "stimulus", "segment", "sample", "time")
 
+#: Coordinates that tell one uninterrupted piece of recording from another.
+RUN_NAMES = ("subject", "session", "run", "story", "segment")
+
 SENSOR_MODALITIES = ("eeg", "ieeg", "meg")
 
 #: The variable that holds the recording, by modality.
