@@ -299,6 +299,9 @@ def main(arguments: list[str] | None = None) -> int:
         except NeuroalignError as error:
             typer.echo(f"Error: {error}", err=True)
             return 2
+        except OSError as error:  # the place to read or write, not the data
+            typer.echo(f"Error: {error}", err=True)
+            return 2
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
         except KeyboardInterrupt:

@@ -118,6 +118,12 @@ def cross_validate(
     (True, array([ True,  True]))
     """
     _check_inputs(X, y)
+    if not 0 < alpha < 1 or (test is not None and n_permutations < 1):
+        raise ConfigError(
+            "Not a test.",
+            expected="0 < alpha < 1 and n_permutations >= 1",
+            got=f"alpha={alpha}, n_permutations={n_permutations}",
+        )
     name = _scorer_name(estimator, scorer)
     plan = _plan(X, y, cv, groups, repeats)
     held_out = _held_out(estimator, X, y, plan, executor)

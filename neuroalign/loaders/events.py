@@ -128,10 +128,12 @@ def read_events(path: str | Path, *, duration: float | None = None) -> pd.DataFr
     events = read_tsv(path, required=("onset", "duration"), text=("stimulus_id", "stim_file"))
     for name in ("onset", "duration"):
         if len(events) and events[name].dtype == object and events[name].notna().any():
-            bad = next(i for i, v in enumerate(events[name]) if v is not None and not _NUMBER.fullmatch(v))
+            there = [i for i, v in enumerate(events[name]) if v is not None]
+            # Numbers with leading zeros (01) are labels too; then the first one is named.
+            bad = next((i for i in there if not _NUMBER.fullmatch(events[name][i])), there[0])
             raise SchemaError(
                 f"{name.capitalize()} is not a number.",
-                expected="seconds",
+                expected="seconds, such as 1.5",
                 got=events[name][bad],
                 where=f"{path}, line {bad + 2}",
             )

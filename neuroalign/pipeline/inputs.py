@@ -83,6 +83,14 @@ def open_responses(text: str, features: xr.DataArray, options: ModelOptions) -> 
             )
         low, high = options.window
         return epochs(obj, tmin=low, tmax=high, baseline=(None, 0) if low < 0 else None)[str(kind)]
+    if options.window is not None:
+        raise ConfigError(
+            "There is nothing to cut epochs from.",
+            expected="a continuous recording with events, and features of stimuli",
+            got=type(obj).__name__ if kind is None else f"{kind} along {sample_dim(obj)}",
+            where=text,
+            fix="leave --window out",
+        )
     return one_array(obj, "responses", text)
 
 
@@ -95,7 +103,7 @@ def _modality(obj: Any) -> str | None:
 def in_time(obj: Any, options: ModelOptions, where: str, *, filtered: bool = True) -> Any:
     """Filter and resample time series as asked; features are only resampled."""
     band = options.bandpass if filtered else None
-    if (band is None and options.resample is None) or (isinstance(obj, xr.DataArray) and "time" not in obj.dims):
+    if band is None and (options.resample is None or (not filtered and "time" not in obj.dims)):
         return obj
     if isinstance(obj, xr.DataTree):
         return obj.map_over_datasets(lambda ds: in_time(ds, options, where) if ds.data_vars else ds)
@@ -116,6 +124,8 @@ def open_rdms(text: str, method: str) -> Any:
     from neuroalign.rsa import rdm
 
     obj = open_object(text)
+    if isinstance(obj, xr.DataTree):
+        obj = None  # recordings have no conditions yet
     if isinstance(obj, xr.DataArray):
         return obj if "pair" in obj.dims else rdm(obj, method=method)
     if isinstance(obj, Mapping):
@@ -126,6 +136,21 @@ def open_rdms(text: str, method: str) -> Any:
         got=type(obj).__name__,
         where=text,
     )
+
+
+def check_options(options: ModelOptions, features: xr.DataArray) -> None:
+    """Refuse options that would do nothing."""
+    if "time" in features.dims:
+        return
+    for name in ("resample", "lags", "delays"):
+        if getattr(options, name, None) is not None:
+            raise ConfigError(
+                f"The option {name} needs time series.",
+                expected="features along time",
+                got=f"features along {sample_dim(features)}",
+                where=name,
+                fix=f"leave --{name} out",
+            )
 
 
 def by_label(values: xr.DataArray, name: str) -> dict[str, np.ndarray]:

@@ -129,7 +129,7 @@ def read_recipe(path: str | Path) -> tuple[str, Options]:
         )
     values, lines = _parse(file)
     step = values.pop("step", None)
-    if step not in STEPS:
+    if not isinstance(step, str) or step not in STEPS:
         raise ConfigError("Which step?", expected=f"step: {' or '.join(STEPS)}", got=step, where=file)
     for name in ("features", "responses", "against", "models", "data", "out"):
         if isinstance(values.get(name), str):

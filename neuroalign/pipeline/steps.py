@@ -13,13 +13,13 @@ import xarray as xr
 from sklearn.pipeline import make_pipeline
 
 from neuroalign import storage
-from neuroalign.align import join
+from neuroalign.align import check_same_samples, join
 from neuroalign.decoding import RidgeDecoder, TRFDecoder
 from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.errors import ConfigError
 from neuroalign.evaluation import ContiguousSplit, Result, cross_validate
 from neuroalign.pipeline import pages
-from neuroalign.pipeline.inputs import by_label, open_features, open_rdms, open_responses
+from neuroalign.pipeline.inputs import by_label, check_options, open_features, open_rdms, open_responses, split_name
 from neuroalign.pipeline.options import DecodeOptions, EncodeOptions, ModelOptions, RSAOptions
 from neuroalign.preprocess import Delayer
 from neuroalign.rsa import evaluate
@@ -66,17 +66,29 @@ def encode(options: EncodeOptions) -> Outcome:
     """
     _check_out(options.out, options.overwrite)
     X, y = _open(options)
+    if options.by is not None and (y.ndim != 2 or options.by not in y.coords or y[options.by].dims != y.dims[1:]):
+        raise ConfigError(
+            "The responses cannot be summarised by this.",
+            expected=[str(n) for n, c in y.coords.items() if c.dims == y.dims[1:]] or "targets of one dimension",
+            got=options.by,
+            where="by",
+        )
     estimator = _encoder(options)
     result = _validate(estimator, X, y, options, ceiling=options.ceiling)
     extra: dict[str, Any] = {}
     tables: dict[str, pd.DataFrame] = {}
     if isinstance(estimator, TRFEncoder):
         extra["response"] = estimator.fit(X, y).response_.rename("response")
+    if options.by is not None:
+        tables["regions"] = _by_region(result, options.by)
     if options.against is not None:
         rival, same = _open(options, features=options.against)
         other = _validate(_encoder(options), rival, same, options, ceiling=None)
         extra["rival"] = other.data
-        tables["comparison"] = _compare(result, other, options, (str(X.name), str(rival.name)))
+        names = (_short(options.features), _short(options.against))
+        if names[0] == names[1]:
+            names = (options.features, options.against)
+        tables["comparison"] = _compare(result, other, options, names)
     lines = [result.summary(), *(_table_text(t) for t in tables.values())]
     return _write(
         options.out,
@@ -104,6 +116,17 @@ def decode(options: DecodeOptions) -> Outcome:
     """
     _check_out(options.out, options.overwrite)
     features, responses = _open(options)
+    if options.against is not None:  # before anything is fitted
+        rival = _open(options, features=options.against)[0]
+        check_same_samples(features, rival)
+        if "run" not in features.coords or sample_dim(features) != "time":
+            raise ConfigError(
+                "Which stretches are to be told apart?",
+                expected="features along time with a coordinate run",
+                got=f"{sample_dim(features)} with {list(features.coords)}",
+                where="against",
+                fix="leave --against out",
+            )
     estimator: Any = RidgeDecoder(scorer=options.scorer or "r")
     if options.lags is not None:
         estimator = TRFDecoder(tmin=options.lags[0], tmax=options.lags[1], scorer=options.scorer or "r")
@@ -113,7 +136,7 @@ def decode(options: DecodeOptions) -> Outcome:
     fitted = estimator.fit(responses, features)
     extra["patterns"] = fitted.patterns_.rename("patterns")
     if options.against is not None:
-        tables["attention"] = _tell_apart(result, _open(options, features=options.against)[0])
+        tables["attention"] = _tell_apart(result, rival)
     elif sample_dim(features) != "time" and "prediction" in result.data and features[0].size > 1:
         tables["identification"] = _identify(result)
     lines = [result.summary(), *(_table_text(t) for t in tables.values())]
@@ -169,9 +192,24 @@ def rsa(options: RSAOptions) -> Outcome:
     return _write(options.out, result, lines, {}, {}, lambda page: pages.rsa_page(page, result, models, data))
 
 
+def _short(text: str) -> str:
+    """Name a feature space by its variable, else by its file."""
+    path, variable = split_name(text)
+    return variable or Path(path).stem
+
+
+def _by_region(result: Result, by: str) -> pd.DataFrame:
+    """Mean and best score of every region."""
+    flat = result.score.values.ravel()
+    rows = [[name, len(i), np.nanmean(flat[i]), np.nanmax(flat[i])] for name, i in by_label(result.score, by).items()]
+    return pd.DataFrame(rows, columns=[by, "n", "mean", "best"])
+
+
 def _open(options: ModelOptions, features: str | None = None) -> tuple[xr.DataArray, xr.DataArray]:
     X = open_features(features or options.features, options)
-    return join(X, open_responses(options.responses, X, options), reorder=options.reorder, drop=options.drop)
+    y = open_responses(options.responses, X, options)
+    check_options(options, X)
+    return join(X, y, reorder=options.reorder, drop=options.drop)
 
 
 def _encoder(options: EncodeOptions) -> Any:
@@ -283,10 +321,10 @@ def _check_out(out: str, overwrite: bool) -> None:
             got=str(folder),
             fix="choose another --out, or pass --overwrite",
         )
-    if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "report.html").is_file():
+    if overwrite and folder.is_dir() and any(folder.iterdir()) and not (folder / "manifest.json").is_file():
         raise ConfigError(
             "The output folder holds something else.",
-            expected="an earlier result (with report.html)",
+            expected="an earlier result (with manifest.json)",
             got=str(folder),
             fix="choose another --out",
         )
@@ -313,4 +351,5 @@ def _write(
         for name, obj in extra.items():
             storage.save(obj, temporary / f"{name}.zarr")
         page(temporary / "report.html")
+        storage.write_manifest(temporary)
     return Outcome("\n\n".join(lines), folder, folder / "report.html", result, tables)

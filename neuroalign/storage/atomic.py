@@ -29,6 +29,10 @@ _NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EE
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
 
 
+#: A folder with one of these is an earlier result and may be replaced.
+OURS = ("manifest.json", "model.json")
+
+
 def _no_hook(operation: str, path: Path) -> None:
     """Do nothing: the hook outside of tests."""
 
@@ -111,7 +115,8 @@ def publish(path: str | os.PathLike[str], *, needed: int | None = None) -> Itera
     Raises
     ------
     IntegrityError
-        If the disk is full, over quota, read-only or failing, or if the block wrote nothing.
+        If the disk is full, over quota, read-only or failing, if the block wrote nothing, or if the path is a folder
+        that neuroalign did not write.
 
     Examples
     --------
@@ -124,12 +129,18 @@ def publish(path: str | os.PathLike[str], *, needed: int | None = None) -> Itera
     """
     target = Path(os.path.abspath(path))
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    _refuse_foreign(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target)
         yield temporary
         if not (temporary.exists() or temporary.is_symlink()):
             raise IntegrityError("Nothing was written.", expected=f"a file or folder at {temporary.name}", where=target)
+        if target.exists() and target.is_dir() != temporary.is_dir():
+            kinds = ("folder", "file") if target.is_dir() else ("file", "folder")
+            raise IntegrityError(
+                f"A {kinds[0]} stands where a {kinds[1]} should go.", where=target, fix="choose another path"
+            )
         _flush(temporary)
         _swap_in(temporary, target)
     except OSError as error:
@@ -143,10 +154,29 @@ def publish(path: str | os.PathLike[str], *, needed: int | None = None) -> Itera
         raise
 
 
+def _refuse_foreign(target: Path) -> None:
+    """Refuse to replace a folder that is not an earlier result: nothing of the user's is ever deleted."""
+    if not target.is_dir() or any((target / name).is_file() for name in OURS):
+        return
+    found = sorted(p.name for p in target.iterdir())
+    if found:
+        raise IntegrityError(
+            "The folder holds something else and is not replaced.",
+            expected=f"a new or empty folder, or an earlier result (with {' or '.join(OURS)})",
+            got=found[:5],
+            where=target,
+            fix="choose another path, or remove the folder yourself",
+        )
+
+
 def _discard(temporary: Path) -> None:
-    with suppress(OSError):  # a disk that fails must not hide the first error
-        if temporary.exists() or temporary.is_symlink():
-            _remove(temporary)
+    for _ in range(5):  # a writer's threads may still be closing their files
+        with suppress(OSError):  # a disk that fails must not hide the first error
+            if temporary.exists() or temporary.is_symlink():
+                _remove(temporary)
+        if not temporary.exists():
+            return
+        time.sleep(0.02)
 
 
 def _swap_in(temporary: Path, target: Path) -> None:

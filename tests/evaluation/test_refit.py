@@ -69,7 +69,7 @@ def test_a_ceiling_of_another_score_is_refused():
 
 def sessions(order=("a", "b"), step=1, n=60):
     time = np.concatenate([np.arange(n) * step / 10.0] * len(order))
-    coords = {"time": time, "run": ("time", ["1"] * len(time)), "session": ("time", np.repeat(order, n))}
+    coords = {"time": time, "run": ("time", ["1"] * len(time)), "session": ("time", np.repeat(list(order), n))}
     values = np.random.default_rng(0).standard_normal((len(time), 2))
     return xr.DataArray(values, dims=("time", "unit"), coords=coords, attrs={"sfreq": 10.0})
 

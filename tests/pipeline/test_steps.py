@@ -51,6 +51,7 @@ def test_encode_writes_scores_store_and_page(study, tmp_path):
     outcome = encode(options(study, against=study["words"]))
     assert sorted(p.name for p in outcome.folder.iterdir()) == [
         "comparison.tsv",
+        "manifest.json",
         "report.html",
         "result.zarr",
         "rival.zarr",

@@ -38,22 +38,46 @@ def _folder(path, text):
     (path / "f").write_text(text)
 
 
-@pytest.mark.parametrize("first", ["file", "folder", "empty"])
-@pytest.mark.parametrize("second", ["file", "folder"])
-def test_any_kind_replaces_any_kind(tmp_path, first, second):
+@pytest.mark.parametrize("kind", ["file", "folder", "empty"])
+def test_an_earlier_result_is_replaced_whole(tmp_path, kind):
     target = tmp_path / "r"
-    if first == "file":
+    if kind == "file":
         target.write_text("old")
     else:
         target.mkdir()
-        if first == "folder":
-            (target / "old").write_text("old")
+        if kind == "folder":
+            (target / "manifest.json").write_text("{}")
     with publish(target) as temporary:
-        temporary.write_text("new") if second == "file" else _folder(temporary, "new")
-    assert (target if second == "file" else target / "f").read_text() == "new"
+        temporary.write_text("new") if kind == "file" else _folder(temporary, "new")
+    assert (target if kind == "file" else target / "f").read_text() == "new"
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
-    if second == "folder":
+    if kind != "file":
         assert [p.name for p in target.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_neuroalign_did_not_write_is_never_replaced(tmp_path, kind):
+    thesis = tmp_path / "r" / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    with pytest.raises(IntegrityError, match="something else"), publish(tmp_path / "r") as temporary:
+        temporary.write_text("new") if kind == "file" else _folder(temporary, "new")
+    assert thesis.read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_file_does_not_replace_a_folder_nor_the_reverse(tmp_path, kind):
+    target = tmp_path / "r"
+    if kind == "file":
+        target.mkdir()
+        (target / "manifest.json").write_text("{}")
+    else:
+        target.write_text("old")
+    with pytest.raises(IntegrityError, match="stands where"), publish(target) as temporary:
+        temporary.write_text("new") if kind == "file" else _folder(temporary, "new")
+    assert target.is_dir() == (kind == "file")
+    assert [p.name for p in tmp_path.iterdir()] == ["r"]
 
 
 def test_writing_nothing_is_an_error(tmp_path):
@@ -64,6 +88,7 @@ def test_writing_nothing_is_an_error(tmp_path):
 def test_a_failing_swap_brings_the_earlier_folder_back(tmp_path, monkeypatch):
     target = tmp_path / "r"
     _folder(target, "old")
+    (target / "manifest.json").write_text("{}")
     seen = []
 
     def hook(operation, path):
