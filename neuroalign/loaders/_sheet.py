@@ -162,8 +162,8 @@ def read_parquet(path: Path, index: str | None) -> Sheet:
     SchemaError
         If a column holds no numbers.
     """
-    arrow = require("pyarrow", "all")
-    parquet = require("pyarrow.parquet", "all")
+    arrow = require("pyarrow", "tables")
+    parquet = require("pyarrow.parquet", "tables")
     try:
         frame = parquet.read_table(path, page_checksum_verification=True).to_pandas()
     except (arrow.ArrowException, OSError, ValueError) as error:
