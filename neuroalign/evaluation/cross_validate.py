@@ -178,6 +178,17 @@ def _check_inputs(X: Any, y: Any) -> None:
         raise AlignmentError("X and y differ in their number of samples.", expected=n_samples(X), got=n_samples(y))
     if isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray):
         check_same_samples(X, y)
+    if isinstance(X, xr.DataArray) and X.dtype.kind == "f" and not np.isfinite(X.values).all():
+        dim = sample_dim(X)
+        bad = np.flatnonzero(~np.isfinite(X.transpose(dim, ...).values.reshape(X.sizes[dim], -1)).all(axis=1))
+        names = find_stimulus(X)
+        raise SchemaError(
+            "The features hold NaN or Inf.",
+            expected="finite features",
+            got=f"{len(bad)} of {X.sizes[dim]} samples along {dim} with values that are not finite",
+            where=f"first: {dim} {bad[0]}" + ("" if names is None else f" ({names[bad[0]]})"),
+            fix="leave these samples out of X and y",
+        )
     finite = np.isfinite(matrix(y))
     if not finite.all(axis=0).any():
         raise SchemaError(
@@ -211,7 +222,7 @@ def _plan(X: Any, y: Any, cv: Any, groups: Any, repeats: Any) -> _Plan:
         if labels is not None:
             check_no_leakage(labels[train], labels[test], name="stimulus" if by_stimulus else "group")
     if stimuli is not None and not by_stimulus and not time_series:
-        _warn_shared(stimuli, folds)
+        _refuse_shared(stimuli, folds)
     return _Plan(
         folds,
         labels,
@@ -223,14 +234,19 @@ def _plan(X: Any, y: Any, cv: Any, groups: Any, repeats: Any) -> _Plan:
     )
 
 
-def _warn_shared(stimuli: NDArray[Any], folds: list[Fold]) -> None:
-    shared = max(len(np.intersect1d(stimuli[train], stimuli[test])) for train, test in folds)
-    if shared:
-        warn(
-            f"groups= keeps other labels apart, but up to {shared} stimuli are in training and in test of a fold: "
-            "scores also count what was learned about these very stimuli.",
-            stacklevel=4,
-        )
+def _refuse_shared(stimuli: NDArray[Any], folds: list[Fold]) -> None:
+    """Refuse groups that let stimuli cross the split: scores would count what was learned about these very stimuli."""
+    for train, test in folds:
+        shared = np.intersect1d(stimuli[train], stimuli[test])
+        if shared.size:
+            raise AlignmentError(
+                "The same stimuli are in training and in test.",
+                expected="every stimulus on one side of the split",
+                got=f"{shared.size} on both sides, such as {shared[0]!r}",
+                where="groups",
+                fix="groups='stimulus_id', or leave groups out; to ask about other runs of known stimuli, "
+                "drop the coordinate stimulus_id first",
+            )
 
 
 def _repeats(repeats: Any, X: Any, y: Any, time_series: bool, repeated: bool) -> Index | None:

@@ -276,8 +276,15 @@ def test_leaks_are_refused():
     days = np.arange(180) // 36
     with pytest.raises(AlignmentError, match="same group"):
         cross_validate(Ridge(), X, y, cv=ContiguousSplit(3), groups=days)
-    with pytest.warns(NeuroalignWarning, match="stimuli are in training and in test"):
+    with pytest.raises(AlignmentError, match="same stimuli are in training and in test"):
         cross_validate(Ridge(), X, y, groups=days)
+
+
+def test_nan_in_features_is_named_before_anything_is_fitted():
+    X, y = trials()
+    X[5, 2] = np.nan
+    with pytest.raises(SchemaError, match=f"trial 5 \\({X.stimulus_id.values[5]}\\)"):
+        cross_validate(Ridge(), X, y)
 
 
 def test_provenance_and_geometry():
