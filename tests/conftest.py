@@ -12,7 +12,8 @@ import pytest
 
 matplotlib.use("Agg")
 
-# The same examples in every run, so that a change is judged by what it changes; HYPOTHESIS_PROFILE=explore draws new ones.
+# The same examples in every run, so that a change is judged by what it changes. HYPOTHESIS_PROFILE=explore draws
+# new ones.
 hypothesis.settings.register_profile("fixed", derandomize=True)
 hypothesis.settings.register_profile("explore", derandomize=False)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
