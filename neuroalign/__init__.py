@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neuroalign import (
         activations,
         align,
+        convert,
         datasets,
         decoding,
         encoding,
@@ -36,6 +37,7 @@ _MODULES = {
     "activations",
     "align",
     "compute",
+    "convert",
     "datasets",
     "decoding",
     "encoding",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "activations",
     "align",
+    "convert",
     "datasets",
     "decoding",
     "encoding",

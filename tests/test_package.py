@@ -16,6 +16,7 @@ PUBLIC = [
     "activations",
     "align",
     "compute",
+    "convert",
     "datasets",
     "decoding",
     "encoding",

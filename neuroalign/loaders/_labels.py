@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign import schema
+from neuroalign.convert import Channels, channel_units, recorded_gaps
 from neuroalign.errors import SchemaError, require
 from neuroalign.loaders import _mne
 from neuroalign.loaders._integrity import Declared
 
-__all__ = ["IEEG_TYPES", "MEG_TYPES", "PREFIX", "Labels", "Request", "channel_types", "label", "other_type", "select"]
+__all__ = ["IEEG_TYPES", "MEG_TYPES", "PREFIX", "Request", "channel_types", "label", "other_type", "select"]
 
 MEG_TYPES = ("mag", "grad", "ref_meg")
 IEEG_TYPES = ("seeg", "ecog", "dbs")
@@ -151,18 +152,6 @@ def select(names: Sequence[str], types: Sequence[str], request: Request) -> list
     return list(keep)
 
 
-@dataclass
-class Labels:
-    """What is known about the chosen channels."""
-
-    names: list[str]
-    types: list[str]
-    units: list[str]
-    scale: list[float]
-    info: Any
-    gaps: tuple[tuple[int, int], ...] = ()
-
-
 def label(
     path: Path,
     first: Any,
@@ -171,7 +160,7 @@ def label(
     declared: Declared,
     reader: str,
     request: Request,
-) -> Labels:
+) -> Channels:
     mne = require("mne", "eeg")
     with _mne.read_errors(path):
         info = mne.pick_info(first.info, keep, verbose="ERROR")
@@ -182,7 +171,7 @@ def label(
     # Where the file does not say, channels.tsv may; MNE took such numbers as they are.
     told = {n: request.stated_units[n] for n, u in stated.items() if u not in known and n in request.stated_units}
     units, scale = [], []
-    for k, (name, unit) in enumerate(zip(names, _mne.channel_units(info), strict=True)):
+    for k, (name, unit) in enumerate(zip(names, channel_units(info), strict=True)):
         kinds[k], si, factor = _unit(
             path, name, kinds[k], unit, stated.get(name), reader, _given_unit(name, request, told)
         )
@@ -193,8 +182,8 @@ def label(
     changed = {n: t for n, t, old in zip(names, kinds, info.get_channel_types(), strict=True) if t != old}
     if changed:
         info.set_channel_types(changed, on_unit_change="ignore", verbose="ERROR")
-    gaps = _mne.recorded_gaps(first) if reader == "fif" else ()
-    return Labels(names, kinds, units, scale, info, gaps)
+    gaps = recorded_gaps(first) if reader == "fif" else ()
+    return Channels(names, kinds, units, scale, info, gaps)
 
 
 def _unit(

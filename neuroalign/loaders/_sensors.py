@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neuroalign import schema
+from neuroalign import convert, schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
 from neuroalign.loaders import _integrity, _lazy, _mne
 from neuroalign.loaders._brainvision import check_brainvision
 from neuroalign.loaders._edf import check_edf, mixed_rates
-from neuroalign.loaders._labels import Labels, Request, channel_types, label, select
+from neuroalign.loaders._labels import Request, channel_types, label, select
 
 __all__ = ["SUFFIXES", "find_format", "read_sensors"]
 
@@ -51,7 +51,15 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     keep = select(first.ch_names, types, request)
     labels = label(path, first, types, keep, declared, reader, request)
     values = _array(recording, source, keep, labels)
-    ds = _build(recording, values, labels, request)
+    with _mne.read_errors(path):
+        ds = convert.from_recording(
+            recording,
+            values,
+            labels,
+            modality=request.modality,
+            events=request.events,
+            keep_phi=request.keep_phi,
+        )
     ds = ds.assign_attrs(format=reader)
     for note in notes:
         ds = schema.log(ds, f"{path.name}: {note}")
@@ -217,7 +225,7 @@ def _check_size(path: Path, first: Any, reader: str, source: _lazy.Source, decla
             first[:, n_times - 1]
 
 
-def _array(recording: Any, source: _lazy.Source, keep: list[int], labels: Labels) -> Any:
+def _array(recording: Any, source: _lazy.Source, keep: list[int], labels: convert.Channels) -> Any:
     first = recording[0] if isinstance(recording, list) else recording
     shape: tuple[int, ...] = (len(keep), len(first.times))
     if not hasattr(recording, "first_samp") or isinstance(recording, list):
@@ -229,49 +237,6 @@ def _array(recording: Any, source: _lazy.Source, keep: list[int], labels: Labels
     return _lazy.wrap(
         _lazy.SensorArray(source, shape, picks=None if same else tuple(keep), scale=scale, gaps=labels.gaps)
     )
-
-
-def _build(recording: Any, values: Any, labels: Labels, request: Request) -> xr.Dataset:
-    info = labels.info
-    first = recording[0] if isinstance(recording, list) else recording
-    xyz, frames = _mne.channel_positions(info)
-    coords: dict[str, Any] = {"bad": np.array([name in info["bads"] for name in labels.names], dtype=bool)}
-    frame = _mne.frame_of(frames)
-    if frame == "mixed":
-        coords["frame"] = frames
-    if any(int(p["kind"]) == 10 and p["active"] for p in info["projs"]):  # an average reference that was applied
-        coords["reference"] = ["average" if kind == "eeg" else "" for kind in labels.types]
-    attrs: dict[str, Any] = {"coord_frame": frame, "mne_info": _mne.info_json(info, keep_phi=request.keep_phi)}
-    attrs |= {k: float(info[k]) for k in ("line_freq", "highpass", "lowpass") if info[k] is not None}
-    common: dict[str, Any] = {
-        "modality": request.modality,
-        "sfreq": float(info["sfreq"]),
-        "channel": labels.names,
-        "units": labels.units[0] if len(set(labels.units)) == 1 else labels.units,
-        "channel_type": labels.types,
-        "positions": xyz,
-        "coords": coords,
-    }
-    if hasattr(first, "annotations") and hasattr(first, "first_samp"):
-        with _mne.read_errors("the events"):
-            events = _mne.recording_events(first, request.events)
-        ds = schema.sensors(values, first_sample=int(first.first_samp), events=events, attrs=attrs, **common)
-        return _mark_gaps(ds, labels)
-    if first.baseline is not None:
-        attrs["baseline"] = [float(b) if b is not None else float("nan") for b in first.baseline]
-    if not isinstance(recording, list):
-        attrs["drop_log"] = [",".join(reasons) for reasons in recording.drop_log]
-    start = round(float(first.times[0]) * common["sfreq"])
-    return schema.epochs(values, first_sample=start, trials=_mne.trial_table(recording), attrs=attrs, **common)
-
-
-def _mark_gaps(ds: xr.Dataset, labels: Labels) -> xr.Dataset:
-    if not labels.gaps:
-        return ds
-    valid = np.ones(ds.sizes["time"], dtype=bool)
-    for start, stop in labels.gaps:
-        valid[start:stop] = False
-    return ds.assign_coords(valid=("time", valid))
 
 
 def _note_truncation(ds: xr.Dataset, path: Path, problem: IntegrityError) -> xr.Dataset:

@@ -18,6 +18,7 @@ from neuroalign.schema._validate import validate
 VIEWS = {
     "encoding_report": "neuroalign.report:encoding_report",
     "rsa_report": "neuroalign.report:rsa_report",
+    **{name: f"neuroalign.convert:{name}" for name in ("to_mne", "to_nifti", "to_gifti", "to_cifti")},
     **{
         name: f"neuroalign.plots:{name}"
         for name in (
@@ -122,6 +123,22 @@ class NeuroAccessor:
             lines.append(f"source:  {', '.join(sources[:3])}{more}")
         lines += [f"note:    {message}" for message in history(obj)["log"]]
         return "\n".join(lines)
+
+    def to_mne(self, **options: Any) -> Any:
+        """Give a Raw, Epochs or list of Evoked of MNE; see `neuroalign.convert.to_mne`."""
+        return view("to_mne")(self._obj, **options)
+
+    def to_nifti(self, variable: str | None = None, **options: Any) -> Any:
+        """Give a NIfTI image; see `neuroalign.convert.to_nifti`."""
+        return view("to_nifti")(self._obj, variable, **options)
+
+    def to_gifti(self, variable: str | None = None, **options: Any) -> Any:
+        """Give GIFTI images by hemisphere; see `neuroalign.convert.to_gifti`."""
+        return view("to_gifti")(self._obj, variable, **options)
+
+    def to_cifti(self, variable: str | None = None, **options: Any) -> Any:
+        """Give a CIFTI-2 image; see `neuroalign.convert.to_cifti`."""
+        return view("to_cifti")(self._obj, variable, **options)
 
     def plot(self, kind: str = "auto", **options: Any) -> Any:
         """Draw the object.
