@@ -15,6 +15,7 @@ from neuroalign.schema._build import (
     sensors,
     stimulus_table,
 )
+from neuroalign.schema._build_surface import fmri_grayordinates, fmri_surface, maps, surface_mesh
 from neuroalign.schema._clock import clock, time_index, to_samples
 from neuroalign.schema._names import (
     MODALITIES,
@@ -43,17 +44,21 @@ __all__ = [
     "clock",
     "epochs",
     "features",
+    "fmri_grayordinates",
     "fmri_masked",
     "fmri_regions",
+    "fmri_surface",
     "fmri_volume",
     "history",
     "inherit",
     "log",
+    "maps",
     "modality_of",
     "sample_dim",
     "sensors",
     "stamp",
     "stimulus_table",
+    "surface_mesh",
     "time_index",
     "to_samples",
     "to_si",

@@ -19,7 +19,7 @@ _DIMS = {
     "fmri": [("time", "k", "j", "i"), ("time", "voxel"), ("time", "vertex"), ("time", "grayordinate"), ("time", "roi")],
 }
 _DIMS["ieeg"] = _DIMS["meg"] = _DIMS["eeg"]
-_ENTITIES = ("channel", "voxel", "vertex", "roi", "unit", "stimulus", "trial")
+_ENTITIES = ("channel", "voxel", "vertex", "grayordinate", "roi", "unit", "stimulus", "trial")
 # Samples looked at for units and finiteness in a lazy recording; the whole of it would defeat laziness.
 _PEEK = 2048
 
