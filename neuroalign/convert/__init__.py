@@ -2,6 +2,7 @@
 
 from neuroalign.convert._events import recorded_gaps, recording_events, trial_table
 from neuroalign.convert._info import channel_positions, channel_units, frame_of, info_json
+from neuroalign.convert._mne import from_mne, to_mne
 from neuroalign.convert._recording import Channels, from_recording
 
 __all__ = [
@@ -9,9 +10,11 @@ __all__ = [
     "channel_positions",
     "channel_units",
     "frame_of",
+    "from_mne",
     "from_recording",
     "info_json",
     "recorded_gaps",
     "recording_events",
+    "to_mne",
     "trial_table",
 ]

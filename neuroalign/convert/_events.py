@@ -40,10 +40,13 @@ def recording_events(raw: Any, source: str) -> pd.DataFrame:
 
 def _annotation_events(raw: Any) -> pd.DataFrame:
     notes = raw.annotations
-    # MNE counts from the measurement date where there is one, and from the first sample otherwise.
-    shift = raw.first_time if notes.orig_time is not None else 0.0
+    # Onsets of a Raw count from sample 0 of its clock, with or without a measurement date.
     frame = pd.DataFrame(
-        {"onset": notes.onset - shift, "duration": notes.duration, "trial_type": [str(d) for d in notes.description]}
+        {
+            "onset": notes.onset - raw.first_time,
+            "duration": notes.duration,
+            "trial_type": [str(d) for d in notes.description],
+        }
     )
     codes = [re.fullmatch(r"(?:Stimulus|Response)/[SR]\s*(\d+)", text) for text in frame["trial_type"]]
     if any(codes):
@@ -96,11 +99,10 @@ def recorded_gaps(raw: Any) -> tuple[tuple[int, int], ...]:
         Stretches of samples, counted from the first.
     """
     notes, sfreq = raw.annotations, raw.info["sfreq"]
-    shift = raw.first_time if notes.orig_time is not None else 0.0
     found = []
     for onset, duration, text in zip(notes.onset, notes.duration, notes.description, strict=True):
         if text == "BAD_ACQ_SKIP":
-            start = round((onset - shift) * sfreq)
+            start = round((onset - raw.first_time) * sfreq)
             found.append((start, start + round(duration * sfreq)))
     return tuple(found)
 

@@ -77,6 +77,9 @@ def info_json(info: Any, *, keep_phi: bool) -> str:
         JSON of ``Info.to_json_dict``. Raw head-position fits and calibration files are left out for their size.
     """
     content = info.to_json_dict()
+    for record in content.get("proc_history") or []:
+        # MNE writes this sparse matrix as the text that Python prints for it, and cannot save it afterwards.
+        record.get("max_info", {}).get("sss_ctc", {}).pop("decoupler", None)
     for key in _LARGE if keep_phi else _LARGE + _PHI:
         content[key] = [] if isinstance(content.get(key), list) else None
     if not keep_phi:

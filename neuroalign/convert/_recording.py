@@ -92,6 +92,8 @@ def from_recording(
     }
     if hasattr(first, "annotations") and hasattr(first, "first_samp"):
         table = recording_events(first, events)
+        if len(table):
+            attrs["events_from"] = "stim" if events == "stim" or not len(first.annotations) else "annotations"
         ds = schema.sensors(values, first_sample=int(first.first_samp), events=table, attrs=attrs, **common)
         return _mark_gaps(ds, channels.gaps)
     if first.baseline is not None:
