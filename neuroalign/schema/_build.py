@@ -229,28 +229,58 @@ def _flat_affine(matrix: ArrayLike) -> list[float]:
     return array.ravel().tolist()
 
 
-def affine(ds: xr.Dataset | xr.DataArray) -> NDArray[np.float64]:
-    """Give the voxel-to-world matrix.
+def affine(obj: xr.Dataset | xr.DataArray) -> NDArray[np.float64]:
+    """Give the voxel-to-world matrix, of the voxels that are left where a volume was sliced.
 
     Parameters
     ----------
-    ds : Dataset or DataArray
-        fMRI data with ``affine`` in its attrs.
+    obj : Dataset or DataArray
+        fMRI data with ``affine`` in its attrs. The coordinates ``i j k`` of a volume say which voxels of the file
+        its own are; without them, all of them.
 
     Returns
     -------
     ndarray, shape (4, 4)
-        From (i, j, k, 1) to mm.
+        From (i, j, k, 1), counted in the object, to mm. For voxels in a mask, from their coordinates ``i j k``.
 
     Raises
     ------
     SchemaError
-        If there is none.
+        If there is none, or the voxels that are left are not equally spaced.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = fmri_volume(np.ones((1, 4, 4, 4)), affine=np.diag([3.0, 3, 3, 1]), tr=2.0)
+    >>> affine(ds.isel(i=slice(1, None, 2)))[0].tolist()
+    [6.0, 0.0, 0.0, 3.0]
     """
-    flat = ds.attrs.get("affine")
+    flat = obj.attrs.get("affine")
     if flat is None or len(flat) != 16:
         raise SchemaError("No affine.", expected="attrs['affine'] with 16 numbers", got=flat)
-    return np.asarray(flat, dtype=np.float64).reshape(4, 4)
+    return np.asarray(flat, dtype=np.float64).reshape(4, 4) @ _window(obj)
+
+
+def _window(obj: xr.Dataset | xr.DataArray) -> NDArray[np.float64]:
+    """From positions in a sliced volume to voxels of the file, (4, 4)."""
+    matrix = np.eye(4)
+    if {"voxel", "grayordinate"} & {*obj.coords, *obj.dims}:
+        return matrix
+    for axis, name in enumerate("ijk"):
+        if name not in obj.coords or obj[name].dims not in ((), (name,)) or not obj[name].size:
+            continue
+        index = np.atleast_1d(obj[name].values).astype(np.float64)
+        steps = np.diff(index)
+        step = float(steps[0]) if steps.size else 1.0
+        if step == 0 or (np.abs(steps - step) > 1e-9 * np.abs(step)).any():
+            raise SchemaError(
+                f"The voxels along {name} are not equally spaced, so that no affine says where they lie.",
+                expected="a range of voxels, with a step",
+                got=index[:10].tolist(),
+                fix=f"select a range, such as ds.isel({name}=slice(4, 20))",
+            )
+        matrix[axis, axis], matrix[axis, 3] = step, index[0]
+    return matrix
 
 
 def fmri_volume(
@@ -285,10 +315,12 @@ def fmri_volume(
     Returns
     -------
     Dataset
-        Variable ``bold`` with dims (time, k, j, i).
+        Variable ``bold`` with dims (time, k, j, i). Their coordinates are the voxel numbers of the file, so that
+        `affine` still holds after slicing.
     """
     var, si = _variable(values, ("time", "k", "j", "i"), units)
-    return _fmri(var, si, tr, {}, events, {"affine": _flat_affine(affine), "space": space, **(attrs or {})})
+    coords: dict[str, Any] = {name: (name, np.arange(var.shape[1 + n])) for n, name in enumerate("kji")}
+    return _fmri(var, si, tr, coords, events, {"affine": _flat_affine(affine), "space": space, **(attrs or {})})
 
 
 def fmri_masked(

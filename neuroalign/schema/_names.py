@@ -15,10 +15,13 @@ RUN_NAMES = ("subject", "session", "run", "story", "segment")
 SENSOR_MODALITIES = ("eeg", "ieeg", "meg")
 
 #: The variable that holds the recording, by modality.
-MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "fmri": "bold"}
+MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "fmri": "bold", "spikes": "spikes"}
 
 #: Attributes of the Dataset that its variable carries too, so that they survive ``ds["eeg"]``.
-TRAVELLING = ("units", "sfreq", "tr", "tmin", "affine", "space", "volume_shape", "coord_frame", "atlas")
+TRAVELLING = (
+    "units", "sfreq", "tr", "tmin", "start_time", "affine", "space", "volume_shape", "coord_frame", "atlas",
+    "nifti_header", "gifti", "cifti",
+)  # fmt: skip
 
 
 def travel(ds: xr.Dataset, variable: str) -> xr.Dataset:
@@ -86,7 +89,7 @@ def modality_of(ds: xr.Dataset) -> str | None:
     Returns
     -------
     str or None
-        ``eeg``, ``ieeg``, ``meg`` or ``fmri``; None for other objects.
+        ``eeg``, ``ieeg``, ``meg``, ``fmri`` or ``spikes``; None for other objects.
     """
     for modality, variable in MODALITIES.items():
         if variable in ds.data_vars:

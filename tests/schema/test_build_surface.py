@@ -68,3 +68,28 @@ def test_a_mesh_names_only_vertices_that_exist() -> None:
     for points, corners in ((np.eye(3), [[0, 1, 3]]), (np.eye(3), [[0, 1]]), (np.full((3, 3), np.nan), [[0, 1, 2]])):
         with pytest.raises(SchemaError):
             schema.surface_mesh(points, corners, hemi="L")
+
+
+def test_slicing_keeps_the_affine_right() -> None:
+    rng = np.random.default_rng(0)
+    oblique = np.eye(4)
+    oblique[:3] = rng.normal(size=(3, 4)) + 3 * np.eye(3, 4)
+    ds = schema.fmri_volume(rng.normal(size=(2, 6, 7, 8)), affine=oblique, tr=1.0)
+    for key in (
+        {"i": slice(5, 8)},
+        {"i": slice(1, None, 3), "k": slice(2, 4)},
+        {"j": slice(None, None, -1)},
+        {"k": 3},
+        {"k": [4], "i": [2, 4, 6]},
+        {"j": slice(6, None), "i": slice(None, None, -2)},
+    ):
+        part = ds["bold"].isel(key)
+        matrix = schema.affine(part)
+        for k, j, i in np.ndindex(*(part.sizes.get(name, 1) for name in "kji")):
+            here = part.isel({n: p for n, p in zip("kji", (k, j, i), strict=True) if n in part.dims})
+            there = oblique @ [*(float(here[axis]) for axis in "ijk"), 1]
+            np.testing.assert_allclose(matrix @ [i, j, k, 1], there, atol=1e-12)
+    with pytest.raises(SchemaError, match="not equally spaced"):
+        schema.affine(ds.isel(i=[0, 1, 5]))
+    masked = schema.fmri_masked(np.ones((2, 1)), ijk=[[1, 2, 3]], affine=oblique, tr=1.0, volume_shape=(8, 7, 6))
+    np.testing.assert_array_equal(schema.affine(masked.isel(voxel=0)), oblique)
