@@ -4,9 +4,11 @@ from neuroalign.align._concat import concat
 from neuroalign.align._epochs import epochs
 from neuroalign.align._join import check_same_samples, first_difference, join
 from neuroalign.align._lags import lagged, segment_slices
+from neuroalign.align._spikes import bin_spikes
 from neuroalign.schema import to_samples
 
 __all__ = [
+    "bin_spikes",
     "check_same_samples",
     "concat",
     "epochs",

@@ -12,7 +12,7 @@ from neuroalign.schema import clock, sample_dim
 
 #: Sampling rates that differ by less than this fraction count as equal.
 SFREQ_TOLERANCE = 1e-6
-_SITES = ("channel", "voxel", "vertex", "grayordinate", "roi", "unit")
+_SITES = ("channel", "voxel", "vertex", "grayordinate", "roi", "neuron", "unit")
 
 
 def check_same_sfreq(rates: Sequence[float]) -> float:
@@ -83,6 +83,13 @@ def concat(objs: Sequence[xr.Dataset], *, missing: str = "raise") -> xr.Dataset:
     if missing not in ("raise", "nan"):
         raise ConfigError("Unknown policy for missing sites.", expected="raise or nan", got=missing)
     first = objs[0]
+    if "spike" in first.dims:
+        raise AlignmentError(
+            "Runs of single spikes cannot be put after one another.",
+            expected="counts on a regular clock",
+            got=dict(first.sizes),
+            fix="count them first: neuroalign.align.bin_spikes(ds, sfreq=100)",
+        )
     dim = sample_dim(first)
     rates = [ds.attrs["sfreq"] for ds in objs if "sfreq" in ds.attrs]
     sfreq = check_same_sfreq(rates) if rates else None

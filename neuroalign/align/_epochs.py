@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuroalign.align._concat import concat
 from neuroalign.errors import AlignmentError, ConfigError
-from neuroalign.schema import MODALITIES, clock, modality_of, stamp, time_index
+from neuroalign.schema import MODALITIES, clock, modality_of, spike_counts, stamp, time_index
 from neuroalign.schema import epochs as build_epochs
 
 _FROM_ATTRS = ("subject", "session", "task", "run")
@@ -32,7 +32,8 @@ def epochs(
     Parameters
     ----------
     recording : Dataset or DataTree
-        Continuous sensors with events (coordinates along ``event``). The runs of a DataTree are cut one by one.
+        Continuous sensors, or spike counts, with events (coordinates along ``event``). The runs of a DataTree are cut
+        one by one.
     tmin, tmax : float
         Window around the onset in s, both ends included, on the recording's clock.
     baseline : (float or None, float or None), optional
@@ -47,7 +48,7 @@ def epochs(
     Returns
     -------
     Dataset
-        Dims (trial, channel, time), every event column as a coordinate along ``trial``.
+        Dims (trial, channel, time), or (trial, neuron, time); every event column as a coordinate along ``trial``.
 
     Raises
     ------
@@ -93,13 +94,15 @@ def epochs(
 
 def _recording(ds: xr.Dataset) -> xr.DataArray:
     modality = modality_of(ds)
-    if modality is None or ds[MODALITIES[modality]].dims != ("channel", "time"):
+    dims = set(ds[MODALITIES[modality]].dims) if modality is not None else set()
+    if dims not in ({"channel", "time"}, {"neuron", "time"}):
         raise AlignmentError(
-            "Only continuous sensors can be cut into epochs.",
-            expected="a variable with dims (channel, time)",
+            "Only continuous sensors and spike counts can be cut into epochs.",
+            expected="a variable with dims (channel, time) or (time, neuron)",
             got=ds.sizes,
+            fix="count the spikes first: neuroalign.align.bin_spikes(ds, sfreq=100)" if dims == {"spike"} else None,
         )
-    return ds[MODALITIES[modality]]
+    return ds[MODALITIES[str(modality)]].transpose(..., "time")
 
 
 def _events(ds: xr.Dataset, where: Mapping[str, Any] | None) -> pd.DataFrame:
@@ -166,7 +169,7 @@ def _cut(values: xr.DataArray, start: NDArray[np.int64], length: int) -> NDArray
     if lazy and len(start) * length > n_times / 2:  # most of it is wanted: one read beats many
         values, lazy = values.copy(data=values.values), False
     dtype = values.dtype if values.dtype.kind == "f" else np.float32
-    out = np.empty((len(start), values.sizes["channel"], length), dtype=dtype)
+    out = np.empty((len(start), values.shape[0], length), dtype=dtype)
     for row, position in enumerate(start.tolist()):
         window = slice(position, position + length)
         out[row] = values[:, window].values if lazy else values.values[:, window]
@@ -187,6 +190,8 @@ def _baseline(
 
 def _build(ds: xr.Dataset, array: NDArray[np.floating], trials: pd.DataFrame, sfreq: float, first: int) -> xr.Dataset:
     modality = str(modality_of(ds))
+    if modality == "spikes":
+        return _build_counts(ds, array, trials, sfreq, first)
     channel = {str(n): c.values for n, c in ds.coords.items() if c.dims == ("channel",)}
     units: Any = channel.pop("units").tolist() if "units" in channel else ds.attrs.get("units", "a.u.")
     kinds = channel.pop("channel_type", None)
@@ -202,4 +207,20 @@ def _build(ds: xr.Dataset, array: NDArray[np.floating], trials: pd.DataFrame, sf
         channel_type=None if kinds is None else kinds.tolist(),
         coords=channel,
         attrs=attrs,
+    )
+
+
+def _build_counts(
+    ds: xr.Dataset, array: NDArray[np.floating], trials: pd.DataFrame, sfreq: float, first: int
+) -> xr.Dataset:
+    neuron = {str(n): c.values for n, c in ds.coords.items() if c.dims == ("neuron",)}
+    return spike_counts(
+        array,
+        sfreq=sfreq,
+        neuron=neuron.pop("neuron"),
+        first_sample=first,
+        coords=neuron,
+        trials=trials.assign(valid=np.isfinite(array).all(axis=(1, 2))),
+        units=ds.attrs.get("units", "1"),
+        attrs={k: v for k, v in ds.attrs.items() if k not in ("sfreq", "first_sample", "units", *_FROM_ATTRS)},
     )

@@ -16,6 +16,7 @@ from neuroalign.activations import ActivationExtractor
 from neuroalign.align import epochs, join
 from neuroalign.compute import available_cpus, get_executor, map_chunks
 from neuroalign.datasets import simulate
+from neuroalign.datasets.simulate import MODALITIES as SIMULATED
 from neuroalign.datasets.simulate import read_truth, simulate_network
 from neuroalign.encoding import RidgeEncoder
 from neuroalign.evaluation import Result, cross_validate, noise_ceiling
@@ -247,7 +248,7 @@ def run_demo(
     *,
     n_subjects: int = 3,
     n_images: int = 144,
-    modalities: tuple[str, ...] = tuple(MODALITIES),
+    modalities: tuple[str, ...] = SIMULATED,
     random_state: int = 0,
     n_workers: int | None = None,
     say: Callable[[str], None] | None = None,

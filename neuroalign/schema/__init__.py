@@ -15,6 +15,7 @@ from neuroalign.schema._build import (
     sensors,
     stimulus_table,
 )
+from neuroalign.schema._build_spikes import spike_counts, spikes
 from neuroalign.schema._build_surface import fmri_grayordinates, fmri_surface, maps, surface_mesh
 from neuroalign.schema._clock import clock, time_index, to_samples
 from neuroalign.schema._names import (
@@ -56,6 +57,8 @@ __all__ = [
     "modality_of",
     "sample_dim",
     "sensors",
+    "spike_counts",
+    "spikes",
     "stamp",
     "stimulus_table",
     "surface_mesh",

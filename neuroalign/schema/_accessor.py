@@ -6,9 +6,11 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from neuroalign.errors import ConfigError
+from neuroalign.schema._build_spikes import spike_rates
 from neuroalign.schema._names import modality_of
 from neuroalign.schema._provenance import history
 from neuroalign.schema._validate import validate
@@ -35,6 +37,14 @@ VIEWS = {
             "rsa_bars",
             "response_function",
             "alphas",
+            "layout",
+            "traces",
+            "butterfly",
+            "erp_image",
+            "mean_epi",
+            "carpet",
+            "parcellation",
+            "electrodes",
         )
     },
 }
@@ -107,7 +117,9 @@ class NeuroAccessor:
         if "sfreq" in attrs and "time" in obj.sizes:
             rate = f"TR {attrs['tr']:g} s" if "tr" in attrs else f"{attrs['sfreq']:g} Hz"
             lines.append(f"time:    {obj.sizes['time'] / attrs['sfreq']:.2f} s at {rate}")
-        if "units" in attrs:
+        if isinstance(obj, xr.Dataset) and "spike" in obj.dims and kind == "spikes":
+            lines += _spiking(obj)
+        elif "units" in attrs:
             lines.append(f"units:   {attrs['units']}")
         for name in ("channel_type", "roi", "trial_type", "run", "space", "coord_frame"):
             if name in obj.coords and obj[name].ndim == 1:
@@ -167,6 +179,15 @@ class NeuroAccessor:
                 )
             obj = obj[variables[0]].assign_attrs({**obj.attrs, **obj[variables[0]].attrs})
         return view(kind)(obj, **options)
+
+
+def _spiking(ds: xr.Dataset) -> list[str]:
+    rates = spike_rates(ds)
+    window = f"time:    {ds.attrs['n_samples'] / ds.attrs['sfreq']:g} s observed, clock of {ds.attrs['sfreq']:g} Hz"
+    if not rates.size:
+        return [window]
+    middle = float(np.median(rates))
+    return [window, f"rates:   {rates.min():.3g} to {rates.max():.3g} Hz, median {middle:.3g} Hz"]
 
 
 def _counts(values: xr.DataArray, most: int = 8) -> str:

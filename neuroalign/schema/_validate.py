@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign.errors import SchemaError
+from neuroalign.schema._build_spikes import MAX_RATE, check_spikes, spike_rates
 from neuroalign.schema._clock import check_sfreq, to_samples
 from neuroalign.schema._names import MODALITIES, SENSOR_MODALITIES, modality_of
 from neuroalign.schema._provenance import log
@@ -17,9 +18,10 @@ from neuroalign.schema._units import BANDS
 _DIMS = {
     "eeg": [("channel", "time"), ("trial", "channel", "time")],
     "fmri": [("time", "k", "j", "i"), ("time", "voxel"), ("time", "vertex"), ("time", "grayordinate"), ("time", "roi")],
+    "spikes": [("spike",), ("time", "neuron"), ("trial", "neuron", "time")],
 }
 _DIMS["ieeg"] = _DIMS["meg"] = _DIMS["eeg"]
-_ENTITIES = ("channel", "voxel", "vertex", "grayordinate", "roi", "unit", "stimulus", "trial")
+_ENTITIES = ("channel", "voxel", "vertex", "grayordinate", "roi", "neuron", "unit", "stimulus", "trial")
 # Samples looked at for units and finiteness in a lazy recording; the whole of it would defeat laziness.
 _PEEK = 2048
 
@@ -31,7 +33,7 @@ def _check_dims(ds: xr.Dataset, modality: str) -> None:
             f"Wrong dimensions of {variable.name}.",
             expected=" or ".join(map(str, _DIMS[modality])),
             got=tuple(variable.dims),
-            fix="build it with neuroalign.schema.sensors, epochs, fmri_volume, fmri_masked or fmri_regions",
+            fix="build it with neuroalign.schema.sensors, epochs, fmri_volume, fmri_masked, fmri_regions or spikes",
         )
 
 
@@ -177,17 +179,29 @@ def _check_bands(ds: xr.Dataset, values: xr.DataArray, modality: str) -> xr.Data
     return ds
 
 
+def _check_rates(ds: xr.Dataset) -> xr.Dataset:
+    rates = spike_rates(ds)
+    if not rates.size or rates.max() <= MAX_RATE:
+        return ds
+    fastest = ds["neuron"].values[rates.argmax() :][:1].tolist()[0]
+    return log(
+        ds,
+        f"spikes: neuron {fastest!r} fires {rates.max():.4g} times a second, and no neuron more than {MAX_RATE:g}: were "
+        "its times read in the wrong unit?",
+    )
+
+
 def validate(ds: xr.Dataset, modality: str | None = None, *, nan: str = "raise", full: bool = False) -> xr.Dataset:
     """Check a recording against the data model.
 
     Dimensions, unique names, the integer clock, units, finite values, and whether the values are plausible for
-    their unit. In a lazy recording the values of about 2000 samples in its middle are looked at.
+    their unit; spikes also for their order, the observed window and known neurons. In a lazy recording the values of about 2000 samples in its middle are looked at.
 
     Parameters
     ----------
     ds : Dataset
         A recording, a stimulus table or features.
-    modality : {'eeg', 'ieeg', 'meg', 'fmri'}, optional
+    modality : {'eeg', 'ieeg', 'meg', 'fmri', 'spikes'}, optional
         Expected modality; by default told from the variables.
     nan : {'raise', 'mask', 'keep'}
         What to do about values that are not finite: refuse, mark (``bad`` channels, ``valid`` samples), or keep.
@@ -232,6 +246,9 @@ def validate(ds: xr.Dataset, modality: str | None = None, *, nan: str = "raise",
     if found is None:
         return ds
     _check_dims(ds, found)
+    if "spike" in ds[MODALITIES[found]].dims:
+        check_spikes(ds)
+        return _check_rates(ds)
     _check_clock(ds, found)
     if "units" not in ds.attrs:
         raise SchemaError("No units.", expected="attrs['units']", got=None, fix="pass units=, for example units='uV'")
