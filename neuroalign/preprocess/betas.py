@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,11 +13,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from neuroalign.align import concat
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
-from neuroalign.preprocess.hrf import cosine_drift, event_regressors
+from neuroalign.preprocess import _nuisance
+from neuroalign.preprocess.hrf import event_regressors
 from neuroalign.protocol import open_samples
 from neuroalign.schema import clock, stamp
 
-__all__ = ["METHODS", "SingleTrialBetas", "all_trials", "separate_trials"]
+__all__ = ["METHODS", "SingleTrialBetas", "all_trials", "separate_trials", "volume_times"]
 
 _FROM_ATTRS = ("subject", "session", "task", "run")
 
@@ -30,7 +31,7 @@ def all_trials(trials: NDArray[Any], nuisance: NDArray[Any], y: NDArray[Any]) ->
     trials : ndarray, shape (n_times, n_trials)
         Predicted response to each trial.
     nuisance : ndarray, shape (n_times, n_nuisance)
-        Drift and intercept.
+        Drift, confounds and intercept.
     y : ndarray, shape (n_times, n_targets)
         Measured responses.
 
@@ -47,6 +48,7 @@ def all_trials(trials: NDArray[Any], nuisance: NDArray[Any], y: NDArray[Any]) ->
     design = np.column_stack([trials, nuisance])
     # Equal lengths make the rank independent of the unit of the regressors.
     size = np.linalg.norm(design, axis=0)
+    size[size == 0] = 1.0  # a trial in volumes that are left out
     betas, _, rank, _ = np.linalg.lstsq(design / size, y.astype(np.float64), rcond=1e-7)
     if rank < design.shape[1]:
         raise SchemaError(
@@ -106,7 +108,7 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
     """Responses to single trials from fMRI runs with events.
 
     Each run gets its own model: one regressor a trial (its boxcar through the haemodynamic response), cosines for
-    drift and an intercept.
+    drift, confounds and an intercept.
 
     Parameters
     ----------
@@ -116,12 +118,16 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         Drift slower than this (Hz) is taken up by cosines; None leaves only the intercept.
     method : {'lsa', 'lss'}
         All trials in one model, or one model a trial (better where trials follow each other closely).
+    confounds : None or sequence of str
+        Confounds in each model, by name; None takes all that a run has (its variable ``confounds``), an empty list
+        takes none.
 
     Notes
     -----
     A beta is the height of the response that a trial of unlimited length would reach, in the unit of the data. Events
     of duration 0 count as impulses of unit area. Volumes are taken at ``time + start_time`` (attrs), which is the
-    reference of slice timing correction in BIDS derivatives.
+    reference of slice timing correction in BIDS derivatives. Volumes that the coordinates ``sample_mask`` or ``valid``
+    mark as False are left out of the fit. Sites that are NaN throughout a run have no betas (NaN) in it.
 
     References
     ----------
@@ -148,10 +154,12 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         *,
         high_pass: float | None = 0.01,
         method: str = "lsa",
+        confounds: Sequence[str] | None = None,
     ) -> None:
         self.hrf = hrf
         self.high_pass = high_pass
         self.method = method
+        self.confounds = confounds
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Do nothing; each run is estimated on its own by `transform`.
@@ -189,7 +197,7 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         AlignmentError
             If there are no events, or one lies outside the run.
         SchemaError
-            If trials cannot be told apart.
+            If trials cannot be told apart, or values or confounds are missing in volumes that are used.
         """
         if self.method not in METHODS:
             raise ConfigError("Unknown method.", expected=" or ".join(METHODS), got=self.method)
@@ -214,38 +222,65 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
             hrf=self.hrf if isinstance(self.hrf, str) else getattr(self.hrf, "__name__", "callable"),
             high_pass=self.high_pass,
             method=self.method,
+            confounds=None if self.confounds is None else list(self.confounds),
         )
 
     def _one_run(self, ds: xr.Dataset, table: pd.DataFrame) -> xr.DataArray:
         samples, sfreq = clock(ds)
         values, _, labels = open_samples(ds["bold"], "time")
-        times = (samples - int(ds.attrs.get("first_sample", 0))) / sfreq + float(ds.attrs.get("start_time", 0.0))
+        times = volume_times(ds)
         onset, duration = (_seconds(table, name) for name in ("onset", "duration"))
         _check_inside(table, onset, times, 1 / sfreq)
-        if not np.isfinite(values).all():
-            raise SchemaError(
-                "The run holds NaN or Inf.",
-                expected="finite values",
-                got=f"{int((~np.isfinite(values)).any(axis=0).sum())} sites with values that are not finite",
-                fix="read it with a mask, or drop these sites",
-            )
-        trials = event_regressors(self.hrf, onset, duration, times)
-        betas = METHODS[self.method](trials, self._nuisance(len(times), sfreq), values)
+        mask = _nuisance.used_volumes(ds)
+        keep = np.arange(len(times)) if mask is None else np.flatnonzero(mask)
+        nuisance = self._nuisance(ds, samples, sfreq)[keep]
+        if not keep.size:
+            raise SchemaError("No volume of the run is used.", expected="some True in sample_mask", got="none")
+        basis = _nuisance.nuisance_basis(nuisance)
+        trials = event_regressors(self.hrf, onset, duration, times)[keep]
+        betas = np.empty((len(table), values.shape[1]), dtype=np.float32)
+        for sites in _nuisance.tiles(len(keep), values.shape[1]):
+            betas[:, sites] = _estimate(METHODS[self.method], trials, basis, values[keep, sites])
         coords = dict(labels.coords) | {"trial": (("trial",), np.arange(len(table)))}
         coords |= {str(name): (("trial",), _plain(table[name])) for name in table}
         dims, shape = ("trial", *labels.dims), (len(table), *labels.shape)
-        out = xr.DataArray(betas.reshape(shape).astype(np.float32), dims=dims, coords=coords, name="bold")
+        out = xr.DataArray(betas.reshape(shape), dims=dims, coords=coords, name="bold")
         kept = ("units", "affine", "space", "volume_shape", "atlas")
         attrs = {k: v for k, v in ds.attrs.items() if k in kept or str(k).startswith("neuro_")}
         return out.assign_attrs(attrs)
 
-    def _nuisance(self, n: int, sfreq: float) -> NDArray[np.float64]:
-        constant = np.ones((n, 1))
-        if self.high_pass is None:
-            return constant
-        if not 0 < self.high_pass < sfreq / 2:
-            raise ConfigError("Not a high-pass edge.", expected=f"0 to {sfreq / 2:g} Hz or None", got=self.high_pass)
-        return np.column_stack([cosine_drift(n, sfreq, self.high_pass), constant])
+    def _nuisance(self, ds: xr.Dataset, samples: NDArray[np.int64], sfreq: float) -> NDArray[np.float64]:
+        slow = _nuisance.slow_regressors(samples, sfreq, 0, self.high_pass)
+        return np.column_stack([slow, _nuisance.confound_table(ds, self.confounds)[0]])
+
+
+def volume_times(ds: xr.Dataset) -> NDArray[np.float64]:
+    """When each volume was taken, in s after the start of the run (the zero of its events).
+
+    Parameters
+    ----------
+    ds : Dataset
+        A run; ``start_time`` in its attrs is when slice timing correction placed its first volume.
+
+    Returns
+    -------
+    ndarray, shape (n_times,)
+        Seconds.
+    """
+    samples, sfreq = clock(ds)
+    return (samples - int(ds.attrs.get("first_sample", 0))) / sfreq + float(ds.attrs.get("start_time", 0.0))
+
+
+def _estimate(
+    method: Callable[..., NDArray[np.float64]], trials: NDArray[Any], basis: NDArray[Any], y: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Betas of some sites; those that are NaN throughout stay NaN."""
+    _nuisance.check_sites(y)
+    there = ~np.isnan(y[0])
+    out = np.full((trials.shape[1], y.shape[1]), np.nan)
+    if there.any():
+        out[:, there] = method(trials, basis, y[:, there])
+    return out
 
 
 def _plain(column: pd.Series) -> NDArray[Any]:

@@ -133,6 +133,107 @@ def test_start_time_moves_the_volumes() -> None:
     np.testing.assert_allclose(SingleTrialBetas().fit_transform(moved).values, truth, atol=1e-4)
 
 
+def noisy(seed: int = 0) -> tuple[xr.Dataset, np.ndarray, pd.DataFrame]:
+    """A run with confounds in its values, n/a among them, and spikes in the volumes that its mask leaves out."""
+    events = table(seed=seed)
+    ds, truth = simulate(events, noise=0.0, seed=seed)
+    rng = np.random.default_rng(seed)
+    confounds = np.column_stack([rng.normal(size=N), 1e4 + rng.normal(size=N), rng.normal(size=N).cumsum()])
+    keep = np.ones(N, dtype=bool)
+    keep[[0, 33, 34, 120]] = False
+    values = ds["bold"].values + (confounds - confounds.mean(axis=0)) @ rng.normal(0, 3, (3, 5))
+    values[~keep] = 1e5
+    confounds[0, 0] = np.nan
+    ds = ds.assign(bold=ds["bold"].copy(data=values), confounds=(("time", "confound"), confounds))
+    return ds.assign_coords(confound=["a", "b", "c"], sample_mask=("time", keep)), truth, events
+
+
+@pytest.mark.parametrize("method", ["lsa", "lss"])
+def test_confounds_and_bad_volumes_are_in_the_model(method: str) -> None:
+    ds, truth, events = noisy()
+    betas = SingleTrialBetas(method=method).fit_transform(ds).values
+    if method == "lsa":
+        np.testing.assert_allclose(betas, truth, atol=1e-2)
+    keep = ds["sample_mask"].values
+    trials = event_regressors("spm", events["onset"], events["duration"], np.arange(N) * TR)[keep]
+    confounds = ds["confounds"].values[keep] - ds["confounds"].values[keep].mean(axis=0)
+    nuisance = np.column_stack([confounds, cosine_drift(N, 1 / TR, 0.01)[keep], np.ones(keep.sum())])
+    y = ds["bold"].values[keep].astype(float)
+    for trial in range(len(events)):
+        rest = np.delete(trials, trial, axis=1)
+        rest = rest if method == "lsa" else rest.sum(axis=1)
+        design = np.column_stack([trials[:, trial], rest, nuisance])
+        expected = np.linalg.lstsq(design, y, rcond=None)[0][0]
+        np.testing.assert_allclose(betas[trial], expected, rtol=1e-3, atol=1e-3)
+    assert np.abs(SingleTrialBetas(method=method, confounds=[]).fit_transform(ds).values - betas).max() > 0.1
+    some = SingleTrialBetas(confounds=["b", "c"]).fit_transform(ds)
+    assert schema.history(some)["steps"][-1]["confounds"] == ["b", "c"]
+    with pytest.raises(ConfigError, match="no such confounds"):
+        SingleTrialBetas(confounds=["motion"]).fit_transform(ds)
+    with pytest.raises(SchemaError, match="confound is missing"):
+        SingleTrialBetas().fit_transform(ds.drop_vars("sample_mask"))
+    with pytest.raises(SchemaError, match="No volume"):
+        SingleTrialBetas().fit_transform(ds.assign_coords(sample_mask=("time", np.zeros(N, dtype=bool))))
+    last = ds.assign_coords(sample_mask=("time", keep & (np.arange(N) < 150)))
+    with pytest.raises(SchemaError, match="cannot be told"):
+        SingleTrialBetas(method=method).fit_transform(last)
+
+
+def test_copied_confounds_do_not_make_trials_unknown() -> None:
+    ds, truth, _ = noisy()
+    twice = xr.concat([ds["confounds"], ds["confounds"].assign_coords(confound=["d", "e", "f"])], "confound")
+    betas = SingleTrialBetas().fit_transform(ds.drop_vars(["confounds", "confound"]).assign(confounds=twice))
+    np.testing.assert_allclose(betas.values, truth, atol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_with_confounds_and_start_time_agrees_with_first_level_models() -> None:
+    """FirstLevelModel with censored volumes, confounds and the reference of slice timing in mid-volume."""
+    import nibabel as nib
+    from nilearn.glm.first_level import FirstLevelModel
+
+    ds, _, events = noisy()
+    keep = ds["sample_mask"].values
+    confounds = pd.DataFrame(np.nan_to_num(ds["confounds"].values), columns=["a", "b", "c"])
+    confounds -= confounds[keep].mean()
+    image = nib.Nifti1Image(ds["bold"].values.T.reshape(5, 1, 1, N), np.eye(4))
+    mask = nib.Nifti1Image(np.ones((5, 1, 1), dtype=np.int8), np.eye(4))
+    model = FirstLevelModel(
+        t_r=TR, slice_time_ref=0.5, hrf_model="spm", high_pass=0.01, mask_img=mask, noise_model="ols",
+        signal_scaling=False, minimize_memory=False,
+    )  # fmt: skip
+    frame = events.assign(trial_type=[f"t{i:02d}" for i in range(len(events))])[["onset", "duration", "trial_type"]]
+    model.fit(image, frame, confounds=confounds, sample_masks=np.flatnonzero(keep))
+    theirs = [model.compute_contrast(name, output_type="effect_size").get_fdata() for name in frame["trial_type"]]
+    ours = SingleTrialBetas().fit_transform(ds.assign_attrs(start_time=TR / 2)).values
+    np.testing.assert_allclose(ours, np.array(theirs).reshape(ours.shape), atol=0.1)
+    assert np.corrcoef(ours.ravel(), np.ravel(theirs))[0, 1] > 0.999
+    assert np.abs(SingleTrialBetas().fit_transform(ds).values - ours).max() > 0.3
+
+
+def test_runs_of_a_tree_have_their_own_confounds_and_masks() -> None:
+    first, truth_1, _ = noisy(1)
+    second, truth_2, _ = noisy(2)
+    second = second.assign_coords(sample_mask=("time", second["sample_mask"].values & (np.arange(N) != 60)))
+    tree = xr.DataTree.from_dict({"/run-01": first.assign_attrs(run="01"), "/run-02": second})
+    betas = SingleTrialBetas().fit_transform(tree)
+    np.testing.assert_allclose(betas.values, np.concatenate([truth_1, truth_2]), atol=1e-2)
+    hole = second.assign(bold=second["bold"].where(second["voxel"] != 3))
+    tree = xr.DataTree.from_dict({"/run-01": first.assign_attrs(run="01"), "/run-02": hole})
+    holed = SingleTrialBetas().fit_transform(tree)
+    missing = np.isnan(holed.values)
+    assert missing[20:, 3].all()
+    assert missing.sum() == 20
+    np.testing.assert_array_equal(holed.values[~missing], betas.values[~missing])
+
+
+def test_tiles_of_sites_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ds, _, _ = noisy()
+    whole = SingleTrialBetas("glover", method="lss").fit_transform(ds)
+    monkeypatch.setattr("neuroalign.preprocess._nuisance._TILE_BYTES", 8 * N * 2)
+    np.testing.assert_allclose(SingleTrialBetas("glover", method="lss").fit_transform(ds).values, whole.values, 1e-5)
+
+
 def test_volumes_and_regions_keep_their_dimensions() -> None:
     ds, _ = simulate(table(), noise=0.1)
     values = ds["bold"].values.reshape(N, 1, 1, 5)
@@ -140,6 +241,14 @@ def test_volumes_and_regions_keep_their_dimensions() -> None:
     assert SingleTrialBetas().fit_transform(volume).dims == ("trial", "k", "j", "i")
     region = schema.fmri_regions(ds["bold"].values, roi=list("abcde"), tr=TR, events=table())
     assert SingleTrialBetas().fit_transform(region)["roi"].values.tolist() == list("abcde")
+    surface = schema.fmri_surface(ds["bold"].values, hemi=list("LLLRR"), tr=TR, space="fsLR", events=table())
+    betas = SingleTrialBetas().fit_transform(surface)
+    assert (betas.dims, betas["node"].values.tolist()) == (("trial", "vertex"), [0, 1, 2, 0, 1])
+    names = ["CIFTI_STRUCTURE_CORTEX_LEFT"] * 5
+    dense = schema.fmri_grayordinates(ds["bold"].values, structure=names, vertex=range(5), tr=TR, events=table())
+    out = SingleTrialBetas().fit_transform(dense)
+    assert out.dims == ("trial", "grayordinate")
+    np.testing.assert_array_equal(out.values, betas.values)
 
 
 def test_faults_are_named() -> None:
@@ -154,7 +263,7 @@ def test_faults_are_named() -> None:
     with pytest.raises(SchemaError, match="cannot be told apart"):
         SingleTrialBetas().fit_transform(ds.assign_coords(onset=("event", np.full(20, 10.0))))
     with pytest.raises(SchemaError, match="NaN"):
-        SingleTrialBetas().fit_transform(ds.assign(bold=ds["bold"].where(ds["voxel"] > 0)))
+        SingleTrialBetas().fit_transform(ds.assign(bold=ds["bold"].where(ds["bold"] > 100)))
     with pytest.raises(SchemaError, match="the Dataset itself"):
         SingleTrialBetas().fit_transform(ds["bold"])
     with pytest.raises(ConfigError, match="lsa or lss"):
