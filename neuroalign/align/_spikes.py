@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,9 +62,9 @@ def bin_spikes(
     array([2., 0., 1.], dtype=float32)
     """
     if isinstance(recording, xr.DataTree):
-        return recording.map_over_datasets(
-            lambda ds: bin_spikes(ds, sfreq=sfreq, like=like, missing=missing) if ds.data_vars else ds
-        )
+        options: dict[str, Any] = {"sfreq": sfreq, "like": like, "missing": missing}
+        runs = {node.path: bin_spikes(node.to_dataset(), **options) for node in recording.leaves if node.has_data}
+        return xr.DataTree.from_dict(runs)
     if (sfreq is None) == (like is None):
         raise ConfigError("One clock is needed.", expected="sfreq= or like=", got=f"sfreq={sfreq}, like={type(like)}")
     if missing not in ("raise", "nan"):
@@ -77,7 +78,9 @@ def bin_spikes(
     samples = np.arange(low, high) if like is None else _increasing(clock(like)[0])
     if not samples.size:
         raise AlignmentError(
-            "The observed window is shorter than a bin.", expected=f"at least {1 / rate:g} s", got=f"{stop - first} samples"
+            "The observed window is shorter than a bin.",
+            expected=f"at least {1 / rate:g} s",
+            got=f"{stop - first} samples",
         )
     observed = (samples >= low) & (samples < high)
     if not observed.all() and (missing == "raise" or not observed.any()):

@@ -76,7 +76,7 @@ def spikes(
     """
     numbers = _integers(samples)
     fired = _labels("spike", neuron, len(numbers))
-    known = pd.unique(pd.Series(np.sort(fired))) if neurons is None else np.asarray(neurons)
+    known = np.array(sorted(set(fired.tolist())), dtype=fired.dtype) if neurons is None else np.asarray(neurons)
     labels = _neuron_coords(known, positions, coords)
     order = np.lexsort((pd.Index(labels["neuron"][1]).get_indexer(fired), numbers))
     rate = check_sfreq(sfreq)

@@ -186,8 +186,8 @@ def _check_rates(ds: xr.Dataset) -> xr.Dataset:
     fastest = ds["neuron"].values[rates.argmax() :][:1].tolist()[0]
     return log(
         ds,
-        f"spikes: neuron {fastest!r} fires {rates.max():.4g} times a second, and no neuron more than {MAX_RATE:g}: were "
-        "its times read in the wrong unit?",
+        f"spikes: neuron {fastest!r} fires {rates.max():.4g} times a second, and no neuron more than {MAX_RATE:g}: "
+        "were its times read in the wrong unit?",
     )
 
 
@@ -195,7 +195,8 @@ def validate(ds: xr.Dataset, modality: str | None = None, *, nan: str = "raise",
     """Check a recording against the data model.
 
     Dimensions, unique names, the integer clock, units, finite values, and whether the values are plausible for
-    their unit; spikes also for their order, the observed window and known neurons. In a lazy recording the values of about 2000 samples in its middle are looked at.
+    their unit; of spikes their order, the observed window and known neurons. In a lazy recording the values of about
+    2000 samples in its middle are looked at.
 
     Parameters
     ----------
