@@ -20,7 +20,21 @@ from typing import Any
 
 from neuroalign.errors import IntegrityError
 
-__all__ = ["publish", "recover", "sweep", "write_bytes", "write_file", "write_json", "write_text"]
+__all__ = [
+    "discard",
+    "flush",
+    "fsync",
+    "publish",
+    "recover",
+    "remove",
+    "replace",
+    "sweep",
+    "translate",
+    "write_bytes",
+    "write_file",
+    "write_json",
+    "write_text",
+]
 
 STALE_SECONDS = 24 * 3600.0
 _TEMPORARY = re.compile(r"^\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>partial|old)$")
@@ -40,12 +54,14 @@ def _no_hook(operation: str, path: Path) -> None:
 operation_hook: Callable[[str, Path], None] = _no_hook
 
 
-def _replace(source: Path, target: Path) -> None:
+def replace(source: Path, target: Path) -> None:
+    """Rename a file or folder, onto a file where there is one."""
     operation_hook("replace", target)
     os.replace(source, target)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds."""
     operation_hook("remove", path)
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -53,7 +69,8 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Push a file, or the names in a folder, to the disk."""
     operation_hook("fsync", path)
     if os.name == "nt" and path.is_dir():  # Windows cannot open a folder to flush it
         return
@@ -80,15 +97,15 @@ def write_file(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Push a file, or every file and folder under a folder, to the disk."""
     if path.is_dir():
         for folder, _, names in os.walk(path):
             for name in names:
-                _fsync(Path(folder, name))
-            _fsync(Path(folder))
+                fsync(Path(folder, name))
+            fsync(Path(folder))
     else:
-        _fsync(path)
+        fsync(path)
 
 
 @contextmanager
@@ -141,16 +158,16 @@ def publish(path: str | os.PathLike[str], *, needed: int | None = None) -> Itera
             raise IntegrityError(
                 f"A {kinds[0]} stands where a {kinds[1]} should go.", where=target, fix="choose another path"
             )
-        _flush(temporary)
+        flush(temporary)
         _swap_in(temporary, target)
     except OSError as error:
-        _discard(temporary)
-        translated = _translate(error, target, needed)
+        discard(temporary)
+        translated = translate(error, target, needed)
         if translated is error:
             raise
         raise translated from error
     except BaseException:
-        _discard(temporary)
+        discard(temporary)
         raise
 
 
@@ -169,11 +186,12 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
-def _discard(temporary: Path) -> None:
+def discard(temporary: Path) -> None:
+    """Remove a temporary file or folder, whatever state it is in."""
     for _ in range(5):  # a writer's threads may still be closing their files
         with suppress(OSError):  # a disk that fails must not hide the first error
             if temporary.exists() or temporary.is_symlink():
-                _remove(temporary)
+                remove(temporary)
         if not temporary.exists():
             return
         time.sleep(0.02)
@@ -185,30 +203,30 @@ def _swap_in(temporary: Path, target: Path) -> None:
         if target.is_dir() or (target.exists() and temporary.is_dir()):
             aside = target.with_name(f".{target.name}.{uuid.uuid4().hex}.old")
             try:
-                _replace(target, aside)
+                replace(target, aside)
             except FileNotFoundError:
                 continue
         else:
             aside = None
         try:
-            _replace(temporary, target)
+            replace(temporary, target)
         except OSError as error:
             occupied = error.errno in _OCCUPIED and target.is_dir()
             if aside is not None and not target.exists():
                 os.replace(aside, target)
             elif aside is not None and occupied:
-                _remove(aside)
+                remove(aside)
             if occupied:
                 continue
             raise
-        _fsync(target.parent)
+        fsync(target.parent)
         if aside is not None:
-            _remove(aside)
+            remove(aside)
         return
     raise IntegrityError("Other processes kept writing the same result.", where=target, fix="write to another path")
 
 
-def _translate(error: OSError, target: Path, needed: int | None) -> OSError:
+def translate(error: OSError, target: Path, needed: int | None) -> OSError:
     """Turn an error of the disk into an `IntegrityError` that tells what is missing; leave others as they are."""
     if isinstance(error, IntegrityError):
         return error
@@ -253,7 +271,7 @@ def sweep(path: str | os.PathLike[str]) -> None:
         for sibling, kind in _leftovers(target):
             old = time.time() - _newest(sibling) > STALE_SECONDS
             if old and (kind == "partial" or target.exists()):
-                _remove(sibling)
+                remove(sibling)
 
 
 def _leftovers(target: Path) -> Iterator[tuple[Path, str]]:
@@ -290,7 +308,7 @@ def recover(path: str | os.PathLike[str]) -> bool:
     aside = [sibling for sibling, kind in _leftovers(target) if kind == "old"]
     if not aside:
         return False
-    _replace(max(aside, key=lambda sibling: sibling.lstat().st_mtime), target)
+    replace(max(aside, key=lambda sibling: sibling.lstat().st_mtime), target)
     return True
 
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import socket
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from neuroalign.errors import ConfigError, IntegrityError, warn
-from neuroalign.storage import atomic, store
+from neuroalign.storage import locks, store
 from neuroalign.storage.manifest import Verify
 
 __all__ = ["Cache"]
@@ -146,30 +141,8 @@ class Cache:
             raise IntegrityError(
                 f"The cache cannot be written ({error.strerror}).", where=self.root, fix="use another cache folder"
             ) from error
-        lock, owner = folder / f"{key}.lock", folder / f"{key}.owner"
-        try:
-            with FileLock(lock, timeout=self.timeout):
-                atomic.write_text(owner, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-                try:
-                    yield
-                finally:
-                    owner.unlink(missing_ok=True)
-        except Timeout as error:
-            raise IntegrityError(
-                f"Another process holds this cache entry for more than {self.timeout:g} s.",
-                got=_describe(owner),
-                where=lock,
-                fix=f"wait for that process; if its machine is gone, delete {lock}",
-            ) from error
-
-
-def _describe(owner: Path) -> str:
-    try:
-        holder = json.loads(owner.read_text())
-        age = time.time() - owner.stat().st_mtime
-        return f"process {holder['pid']} on {holder['host']}, since {age:.0f} s"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "a holder that left no name"
+        with locks.hold(folder / f"{key}.lock", timeout=self.timeout, what="this cache entry"):
+            yield
 
 
 def _quarantine(path: Path, error: IntegrityError) -> None:

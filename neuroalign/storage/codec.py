@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,11 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from neuroalign.errors import IntegrityError, SchemaError
+from neuroalign.storage import chunks, layout
+from neuroalign.storage.journal import Lineage
+from neuroalign.storage.packing import MISSING, Packing
 
-__all__ = ["KEY", "StoredArray", "check_name", "damage_reported", "encode", "json_attrs", "read"]
+__all__ = ["KEY", "StoredArray", "check_name", "damage_reported", "encode", "json_attrs", "packed", "read"]
 
 KEY = "neuroalign"  # the one attribute that is ours: how to turn the array back into what it was
 _NUMBERS = "biufc"
@@ -121,6 +125,34 @@ def encode(name: str, variable: xr.Variable) -> tuple[xr.Variable, Any, dict[str
     return xr.Variable(variable.dims, text, variable.attrs), "str", note
 
 
+def packed(packing: Packing, variable: xr.Variable) -> dict[str, Any]:
+    """Attributes of an array of integers, so that no other reader takes them for values.
+
+    Parameters
+    ----------
+    packing : Packing
+        How they become values.
+    variable : xarray.Variable
+        The values.
+
+    Returns
+    -------
+    dict
+        With the CF attributes ``scale_factor`` and ``add_offset``, which xarray follows, where one scale serves all;
+        else without units. `read` takes the attributes of the variable from our own.
+    """
+    attrs = json_attrs(variable.attrs, "a packed variable")
+    note = {"packing": packing.note(), "attrs": attrs}
+    same = all(np.ptp(numbers) == 0 for numbers in (packing.scale, packing.offset, packing.zero))
+    if not same or set(attrs) & {"scale_factor", "add_offset", "_FillValue"}:
+        return {**{key: value for key, value in attrs.items() if key != "units"}, KEY: note}
+    scale = float(packing.scale[0])
+    cf: dict[str, Any] = {"scale_factor": scale, "add_offset": float(packing.offset[0] + packing.zero[0] * scale)}
+    if packing.missing:
+        cf["_FillValue"] = MISSING
+    return {**attrs, **cf, KEY: note}
+
+
 def _text(name: str, values: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     flat = values.astype(object).ravel().tolist()
     gone = [value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) for value in flat]
@@ -141,7 +173,7 @@ def _text(name: str, values: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
     return text.reshape(values.shape), note
 
 
-def read(path: Path, *, lazy: bool) -> xr.Variable:
+def read(path: Path, *, lazy: bool, lineage: Lineage | None = None) -> xr.Variable:
     """Read one variable.
 
     Parameters
@@ -150,21 +182,22 @@ def read(path: Path, *, lazy: bool) -> xr.Variable:
         Folder of the Zarr array.
     lazy : bool
         Leave the values on disk. Text is always read.
+    lineage : Lineage, optional
+        The store as it was opened, compared on every later read.
 
     Returns
     -------
     xarray.Variable
         As it was saved.
     """
-    stored = StoredArray(path)
-    attrs, dims = stored.attrs, stored.dims
-    note = attrs.pop(KEY, {})
-    if lazy and not note:
-        return xr.Variable(dims, indexing.LazilyIndexedArray(stored), attrs)
-    values = stored.load(...)
+    stored = StoredArray(path, lineage)
+    note = stored.note
+    if lazy and "dtype" not in note:
+        return xr.Variable(stored.dims, indexing.LazilyIndexedArray(stored), stored.attrs, stored.encoding())
+    values = stored.load((slice(None),) * len(stored.shape))
     if "dtype" in note:
         values = _decode(values, note)
-    return xr.Variable(dims, values, attrs)
+    return xr.Variable(stored.dims, values, stored.attrs)
 
 
 def _decode(values: np.ndarray, note: dict[str, Any]) -> np.ndarray:
@@ -215,40 +248,45 @@ def _checked_store() -> Any:
 
 
 class StoredArray(BackendArray):
-    """An array of a store that is read when it is indexed. It pickles as its path.
+    """An array of a store that is read when it is indexed. It pickles as its path and a few numbers.
 
     Parameters
     ----------
     path : pathlib.Path
         Folder of the Zarr array.
+    lineage : Lineage, optional
+        The store as it was opened.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
-        self._array = self._open()
-        self.shape = self._array.shape
-        self.dtype = np.dtype(object) if self._array.dtype.kind in "OTUS" else self._array.dtype
-        self.dims = tuple(self._array.metadata.dimension_names or ())
-        self.attrs = dict(self._array.attrs)
+    def __init__(self, path: Path, lineage: Lineage | None = None) -> None:
+        self.path, self.lineage = path.absolute(), lineage
+        metadata = json.loads((path / "zarr.json").read_bytes())
+        self.grid = chunks.grid_of(metadata)
+        self.shape = tuple(metadata["shape"])
+        self.dims = tuple(metadata.get("dimension_names") or ())
+        attrs = dict(metadata["attributes"])
+        self.note: dict[str, Any] = attrs.pop(KEY, {})
+        self.attrs: dict[str, Any] = self.note.get("attrs", attrs)
+        self.packing = Packing.from_note(self.note["packing"]) if "packing" in self.note else None
+        if self.packing is not None:
+            self.dtype = np.dtype(np.float32)
+        else:
+            self.dtype = np.dtype(object) if self.grid is None else np.dtype(self.grid.dtype).newbyteorder("=")
 
-    def _open(self) -> Any:
-        import zarr
+    def encoding(self) -> dict[str, Any]:
+        """Chunks for dask, in xarray's words."""
+        if self.grid is None:
+            return {}
+        return {
+            "preferred_chunks": layout.preferred_chunks(self.dims, self.shape, self.grid.chunks, self.dtype.itemsize)
+        }
 
-        return zarr.open_array(_checked_store()(self.path, read_only=True), mode="r", zarr_format=3)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_array"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._array = None
-
-    def load(self, key: Any) -> np.ndarray:
+    def load(self, key: tuple[Any, ...]) -> np.ndarray:
         """Read a part.
 
         Parameters
         ----------
-        key : tuple or ellipsis
+        key : tuple
             Integers, slices or integer arrays, one a dimension (outer indexing).
 
         Returns
@@ -259,12 +297,32 @@ class StoredArray(BackendArray):
         Raises
         ------
         IntegrityError
-            If a chunk is missing, cut or changed.
+            If a chunk is missing, cut or changed, or another store stands in the place of the one that was opened.
         """
-        with damage_reported(self.path):
-            if self._array is None:
-                self._array = self._open()
-            return np.asarray(self._array[...] if key is ... else self._array.oindex[key])
+        try:
+            with damage_reported(self.path):
+                values = self._read(key)
+        except IntegrityError:
+            if self.lineage is not None:
+                self.lineage.check()  # a store that was replaced is no damage
+            raise
+        if self.lineage is not None:
+            self.lineage.check()
+        return values
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        if self.grid is None:
+            import zarr
+
+            array = zarr.open_array(_checked_store()(self.path, read_only=True), mode="r", zarr_format=3)
+            return np.asarray(array.oindex[key] if key else array[...])
+        if self.packing is None:
+            return np.asarray(chunks.read(self.path, self.grid, key))
+        return np.asarray(chunks.read(self.path, self.grid, key, dtype=self.dtype, decode=self._unpack))
+
+    def _unpack(self, stored: np.ndarray, positions: chunks.Selection) -> np.ndarray:
+        axis = self.packing.axis  # type: ignore[union-attr]
+        return self.packing.unpack(stored, slice(None) if axis is None else positions[axis])  # type: ignore[union-attr]
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self.load)

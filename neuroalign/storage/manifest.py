@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 from neuroalign._version import __version__
 from neuroalign.errors import ConfigError, IntegrityError
-from neuroalign.storage import atomic
+from neuroalign.storage import atomic, journal
+from neuroalign.storage.journal import MANIFEST
 from neuroalign.storage.keys import sha256_file
 
-__all__ = ["MANIFEST", "VERIFY_LEVELS", "Verify", "verify", "write_manifest"]
+__all__ = ["MANIFEST", "VERIFY_LEVELS", "Verify", "check", "extend_manifest", "verify", "write_manifest"]
 
-MANIFEST = "manifest.json"
-SCHEMA_VERSION = 1
+#: 1: numbers as they are. 2: values packed in integers, which earlier versions do not unpack.
+SCHEMA_VERSION = 2
 Verify = Literal["full", "sizes", "none"]
 VERIFY_LEVELS: tuple[Verify, ...] = ("full", "sizes", "none")
 
@@ -32,6 +33,7 @@ def write_manifest(
     *,
     seed: int | None = None,
     inputs: Iterable[str | os.PathLike[str]] | Mapping[str, str] = (),
+    schema_version: int = 1,
     **extra: Any,
 ) -> dict[str, Any]:
     """Write the manifest of a folder whose files are all there.
@@ -44,6 +46,8 @@ def write_manifest(
         The seed behind its content.
     inputs : iterable of paths, or mapping of name to sha256
         What it was made from. Paths are hashed; only their last part is stored.
+    schema_version : int
+        The oldest version of the format that has all that is in it.
     **extra : object
         Further JSON-safe entries.
 
@@ -54,17 +58,65 @@ def write_manifest(
     """
     folder = Path(folder)
     content: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": schema_version,
         "created_by": _versions(),
         "seed": seed,
-        "inputs": dict(inputs) if isinstance(inputs, Mapping) else {Path(p).name: sha256_file(p) for p in inputs},
+        "inputs": _hashes(inputs),
         **extra,
-        "files": {name: [(folder / name).stat().st_size, sha256_file(folder / name)] for name in _files(folder)},
+        "files": _entries(folder),
     }
+    return _write(folder, content)
+
+
+def extend_manifest(
+    staged: Path,
+    earlier: Mapping[str, Any],
+    *,
+    inputs: Iterable[str | os.PathLike[str]] | Mapping[str, str] = (),
+    **changes: Any,
+) -> dict[str, Any]:
+    """Write the manifest of a folder to which staged files are about to be added.
+
+    Parameters
+    ----------
+    staged : pathlib.Path
+        The new and changed files; their manifest is written among them.
+    earlier : mapping
+        The manifest so far.
+    inputs : iterable of paths, or mapping of name to sha256
+        What the addition was made from.
+    **changes : object
+        Further entries that change.
+
+    Returns
+    -------
+    dict
+        The manifest as written. ``origin`` is the checksum of the first one.
+    """
+    content: dict[str, Any] = {
+        **{key: value for key, value in earlier.items() if key != "checksum"},
+        "created_by": _versions(),
+        "inputs": {**earlier["inputs"], **_hashes(inputs)},
+        "origin": earlier.get("origin", earlier["checksum"]),
+        **changes,
+    }
+    content["files"] = dict(sorted({**earlier["files"], **_entries(staged)}.items()))
+    return _write(staged, content)
+
+
+def _write(folder: Path, content: dict[str, Any]) -> dict[str, Any]:
     content["checksum"] = _checksum(content)
     # in place: the folder is usually published as a whole, and a cut manifest fails its own checksum
     atomic.write_file(folder / MANIFEST, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
     return content
+
+
+def _hashes(inputs: Iterable[str | os.PathLike[str]] | Mapping[str, str]) -> dict[str, str]:
+    return dict(inputs) if isinstance(inputs, Mapping) else {Path(p).name: sha256_file(p) for p in inputs}
+
+
+def _entries(folder: Path) -> dict[str, list[Any]]:
+    return {name: [(folder / name).stat().st_size, sha256_file(folder / name)] for name in _files(folder)}
 
 
 def _versions() -> dict[str, str]:
@@ -74,7 +126,8 @@ def _versions() -> dict[str, str]:
 
 def _files(folder: Path) -> list[str]:
     found = []
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [n for n in folders if not n.startswith(".")]
         found += [Path(parent, n).relative_to(folder).as_posix() for n in names if not n.startswith(".")]
     return sorted(name for name in found if name != MANIFEST)
 
@@ -114,7 +167,11 @@ def verify(folder: str | os.PathLike[str], level: Verify = "sizes") -> dict[str,
     >>> verify(folder, "full")["files"]["a.txt"][0]
     5
     """
-    folder = Path(folder)
+    return journal.consistent(Path(folder), lambda: check(Path(folder), level))
+
+
+def check(folder: Path, level: Verify) -> dict[str, Any]:
+    """As `verify`, for callers that see to it themselves that nothing is added meanwhile."""
     if level not in VERIFY_LEVELS:
         raise ConfigError("Unknown level of verification.", expected=" | ".join(VERIFY_LEVELS), got=level)
     content = _read(folder)

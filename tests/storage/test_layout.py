@@ -23,9 +23,9 @@ def test_tiles_cover_every_element_once_and_start_on_units(pairs, itemsize):
 @pytest.mark.parametrize(
     ("dims", "shape", "attrs", "expected"),
     [
-        (("channel", "time"), (128, 38400), {"sfreq": 128.0}, (128, 512)),
+        (("channel", "time"), (128, 38400), {"sfreq": 128.0}, (128, 256)),
         (("channel", "time"), (3, 20), {"sfreq": 128.0}, (3, 20)),
-        (("channel", "time"), (306, 10**6), {"sfreq": "damaged"}, (306, 4096)),
+        (("channel", "time"), (306, 10**6), {"sfreq": "damaged"}, (306, 2048)),
         (("stimulus", "unit"), (10000, 4096), {}, (256, 4096)),
         (("time", "voxel"), (600, 50000), {}, (600, 4096)),
         ((), (), {}, ()),
@@ -43,10 +43,11 @@ def test_no_chunk_is_huge():
 
 
 def test_shards_are_whole_chunks_and_only_for_long_recordings():
-    chunks = chunk_shape(("channel", "time"), (128, 3_600_000), 4, {"sfreq": 1000.0})
-    shards = shard_shape(("channel", "time"), (128, 3_600_000), chunks, 4)
+    attrs = {"sfreq": 1000.0}
+    chunks = chunk_shape(("channel", "time"), (128, 3_600_000), 4, attrs)
+    shards = shard_shape(("channel", "time"), (128, 3_600_000), chunks, 4, attrs)
     assert shards is not None
     assert shards[1] % chunks[1] == 0
     assert np.prod(shards) * 4 <= 64 << 20
-    assert shard_shape(("stimulus", "unit"), (10000, 4096), (256, 4096), 4) is None
-    assert shard_shape(("channel", "time"), (3, 20), (3, 20), 4) is None
+    assert shard_shape(("stimulus", "unit"), (10000, 4096), (256, 4096), 4, {}) is None
+    assert shard_shape(("channel", "time"), (3, 20), (3, 20), 4, {}) is None
