@@ -7,6 +7,7 @@ from neuroalign.loaders.fmri import read_fmri
 from neuroalign.loaders.ieeg import read_ieeg
 from neuroalign.loaders.load import load
 from neuroalign.loaders.meg import read_meg
+from neuroalign.loaders.spikes import read_spikes
 from neuroalign.loaders.stimuli import read_stimuli
 from neuroalign.loaders.table import read_table
 
@@ -18,6 +19,7 @@ __all__ = [
     "read_fmri",
     "read_ieeg",
     "read_meg",
+    "read_spikes",
     "read_stimuli",
     "read_table",
     "read_tsv",

@@ -125,7 +125,7 @@ def read_events(path: str | Path, *, duration: float | None = None) -> pd.DataFr
         recording.
     """
     path = Path(path)
-    events = read_tsv(path, required=("onset", "duration"), text=("stimulus_id", "stim_file"))
+    events = read_tsv(path, required=("onset", "duration"), text=("stimulus_id", "stim_id", "stim_file"))
     for name in ("onset", "duration"):
         if len(events) and events[name].dtype == object and events[name].notna().any():
             there = [i for i, v in enumerate(events[name]) if v is not None]

@@ -22,13 +22,20 @@ from neuroalign.loaders.eeg import read_eeg
 from neuroalign.loaders.fmri import read_fmri
 from neuroalign.loaders.ieeg import read_ieeg
 from neuroalign.loaders.meg import read_meg
+from neuroalign.loaders.spikes import SPIKE_SUFFIXES, read_spikes
 from neuroalign.loaders.stimuli import KINDS, read_stimuli
 from neuroalign.loaders.table import TABLE_SUFFIXES, read_table
 
 __all__ = ["load"]
 
 #: Modality -> reader of one file.
-READERS: dict[str, Callable[..., Any]] = {"eeg": read_eeg, "ieeg": read_ieeg, "meg": read_meg, "fmri": read_fmri}
+READERS: dict[str, Callable[..., Any]] = {
+    "eeg": read_eeg,
+    "ieeg": read_ieeg,
+    "meg": read_meg,
+    "fmri": read_fmri,
+    "spikes": read_spikes,
+}
 
 _VOLUMES = (".nii", ".nii.gz")
 _SIDE_FILES = (".eeg", ".vmrk", ".fdt")
@@ -51,8 +58,9 @@ def load(
         - ``.vhdr``, ``.edf``, ``.bdf``, ``.fif``, ``.set``, ``.ds``, ``.sqd``, ``.con``: as `read_eeg`, `read_ieeg`
           or `read_meg`;
         - ``.nii``, ``.nii.gz``: as `read_fmri`;
-        - ``.npy``, ``.npz``, ``.mat``, ``.csv``, ``.tsv``, ``.parquet``: as `read_table`.
-    modality : {'eeg', 'ieeg', 'meg', 'fmri'}, optional
+        - ``.npy``, ``.npz``, ``.mat``, ``.csv``, ``.tsv``, ``.parquet``: as `read_table`;
+        - with ``modality="spikes"``, ``.txt``, ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.mat``: as `read_spikes`.
+    modality : {'eeg', 'ieeg', 'meg', 'fmri', 'spikes'}, optional
         Which recordings of a data set, or what a sensor file is. By default the latter is told by the ending of a
         BIDS name (``_ieeg.edf``), by the format, or by the channel types of a FIF file (MEG before iEEG before EEG);
         files that do not say are EEG.
@@ -163,6 +171,8 @@ def _file_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], 
     """The reader of a file; its modality is settled here."""
     refuse_pickle(path)
     name = path.name.lower()
+    if modality == "spikes":
+        return read_spikes, False
     if name.endswith(_VOLUMES):
         return _of_modality(path, modality, "fmri"), False
     if name == "stimuli.tsv":
@@ -171,6 +181,14 @@ def _file_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], 
         return read_table, False
     if name.endswith((*SUFFIXES, *_SIDE_FILES)):
         return _sensor_reader(path, modality), False
+    if name.endswith(SPIKE_SUFFIXES):
+        raise ConfigError(
+            "A list of text may be anything.",
+            expected="modality='spikes' for spike times",
+            got=path.name,
+            where=str(path),
+            fix="load(path, modality='spikes', units=..., stop=...)",
+        )
     supported = [*SUFFIXES, *_VOLUMES, *TABLE_SUFFIXES]
     close = difflib.get_close_matches(path.suffix.lower(), supported, n=1, cutoff=0.8)
     raise ConfigError(
