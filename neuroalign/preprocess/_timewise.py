@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Self
 
@@ -16,12 +17,17 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, sampling_rate, segment_labels
 from neuroalign.schema import MODALITIES, modality_of, time_index
 
+#: Channels that hold codes or counters: filters leave them alone, and at a lower rate no code is lost.
+_CODES = ("stim", "syst", "exci", "ias")
+#: Bytes of float64 that are filtered at once; transforms of whole runs take several times as much.
+_BLOCK = 32 * 2**20
+
 
 class TimeTransformer(LabelledTransformer):
     """Transformer of time courses: each unbroken stretch on its own, in place, optionally at a lower rate.
 
-    Subclasses write ``_stretch(x, sfreq)`` on arrays of shape (n_times, n_channels), and have ``sfreq`` and, if they
-    resample, ``resample`` among their parameters.
+    Subclasses write ``_stretch(x, sfreq)`` on arrays of shape (n_times, n_channels), column by column, and have
+    ``sfreq`` and, if they resample, ``resample`` among their parameters.
     """
 
     sfreq: float | None
@@ -46,7 +52,7 @@ class TimeTransformer(LabelledTransformer):
         self
             The transformer.
         """
-        return super().fit(X[_variable(X)] if isinstance(X, xr.Dataset) else X)
+        return super().fit(_recording(X) if isinstance(X, xr.Dataset) else X)
 
     def transform(self, X: Any) -> Any:
         """Transform a recording.
@@ -68,12 +74,25 @@ class TimeTransformer(LabelledTransformer):
         return super().transform(X)
 
     def _transform_dataset(self, X: xr.Dataset) -> xr.Dataset:
-        out = self.transform(X[_variable(X)])
-        rest = X.drop_vars([name for name in X.variables if "time" in X[name].dims]).assign({out.name: out})
+        out = self.transform(_recording(X))
+        gone = [n for n, c in X.coords.items() if n not in out.coords and set(c.dims) & set(out.dims)]
+        rest = X.drop_vars({*gone, *(name for name in X.variables if "time" in X[name].dims)}).assign({out.name: out})
         known = {k: v for k, v in out.attrs.items() if k in ("sfreq", "units") or str(k).startswith("neuro_")}
-        if self.resample is not None and X.attrs.get("sfreq"):
-            known["first_sample"] = round(X.attrs.get("first_sample", 0) * self.resample / X.attrs["sfreq"])
+        sfreq = float(X.attrs.get("sfreq", 0.0))
+        if sfreq:
+            highpass, lowpass = self._band(X.attrs.get("highpass", 0.0), X.attrs.get("lowpass", np.inf))
+            known |= {"highpass": float(highpass), "lowpass": float(min(lowpass, (self.resample or sfreq) / 2))}
+        if self.resample is not None and sfreq:
+            start = X.attrs.get("first_sample", 0) / sfreq
+            known["first_sample"] = round(start * self.resample)
+            # Onsets count from the first sample, which may have moved to a sample of the new clock.
+            if "onset" in rest.coords and (moved := start - known["first_sample"] / self.resample):
+                rest = rest.assign_coords(onset=rest["onset"] + moved)
         return rest.assign_attrs(known)
+
+    def _band(self, highpass: float, lowpass: float) -> tuple[float, float]:
+        """Edges in Hz of what is left of a band."""
+        return highpass, lowpass
 
     def _open(self, X: Any, *, fitting: bool) -> tuple[NDArray[Any], Samples, Labels]:
         if not isinstance(X, xr.DataArray):
@@ -91,8 +110,39 @@ class TimeTransformer(LabelledTransformer):
 
     def _transform(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         sfreq = sampling_rate(samples, self.sfreq, type(self).__name__)
-        pieces = [self._at_rate(X[piece], sfreq) for piece in segment_slices(segment_labels(samples), len(X))]
-        return np.concatenate(pieces).astype(X.dtype if X.dtype.kind == "f" else np.float64, copy=False)
+        pieces = segment_slices(segment_labels(samples), len(X))
+        lengths = [self._length(piece, sfreq) for piece in pieces]
+        dtype = X.dtype if X.dtype.kind == "f" else np.float64
+        out = np.empty((X.shape[1], sum(lengths)), dtype=dtype).T
+        for piece, stop, length in zip(pieces, np.cumsum(lengths), lengths, strict=True):
+            for columns, work in self._work(piece.stop - piece.start):
+                out[stop - length : stop, columns] = work(X[piece, columns], sfreq)
+        return out
+
+    def _work(self, n_times: int) -> Iterator[tuple[Any, Callable[[NDArray[Any], float], NDArray[Any]]]]:
+        """Blocks of columns, and what is done to them."""
+        codes = _holds_codes(self.feature_labels_)
+        if codes.any():
+            yield np.flatnonzero(codes), self._coded
+        step = max(1, _BLOCK // (8 * max(1, n_times)))
+        signals = np.flatnonzero(~codes)
+        for start in range(0, len(signals), step):
+            block = signals[start : start + step]
+            unbroken = block[-1] - block[0] == len(block) - 1
+            yield (slice(block[0], block[-1] + 1) if unbroken else block), self._at_rate
+
+    def _length(self, piece: slice, sfreq: float) -> int:
+        up, down = self._ratio(sfreq)
+        return -(-(piece.stop - piece.start) * up // down)
+
+    def _coded(self, x: NDArray[Any], sfreq: float) -> NDArray[Any]:
+        """Codes at the new rate: each sample gets the first code that is not 0 before the next sample."""
+        up, down = self._ratio(sfreq)
+        out = np.zeros((-(-len(x) * up // down), x.shape[1]), dtype=x.dtype)
+        rows, columns = np.nonzero(x)
+        # Written last to first, so that the first code stays.
+        out[rows[::-1] * up // down, columns[::-1]] = x[rows, columns][::-1]
+        return out
 
     def _at_rate(self, x: NDArray[Any], sfreq: float) -> NDArray[Any]:
         return self._lowered(self._stretch(x, sfreq), sfreq)
@@ -112,6 +162,7 @@ class TimeTransformer(LabelledTransformer):
                 "The recording cannot be resampled to this rate.",
                 expected=f"a rate up to {sfreq:g} Hz in a simple ratio to it",
                 got=self.resample,
+                fix=f"resample={sfreq / max(1, round(sfreq / wanted)):.10g}" if 0 < wanted < sfreq else None,
             )
         return ratio.numerator, ratio.denominator
 
@@ -129,7 +180,7 @@ class TimeTransformer(LabelledTransformer):
         rows, clock = [], []
         ticks = to_samples(samples.coords["time"], sfreq)
         for piece in segment_slices(segment_labels(samples), samples.n):
-            count = -(-(piece.stop - piece.start) * up // down)
+            count = self._length(piece, sfreq)
             start = ticks[piece.start] * up / down
             if abs(start - round(start)) > 0.05:
                 raise SchemaError(
@@ -144,7 +195,25 @@ class TimeTransformer(LabelledTransformer):
         return Samples(n, samples.dim, coords | {"time": np.concatenate(clock)}, float(self.resample))
 
 
-def _variable(ds: xr.Dataset) -> str:
+def _recording(ds: xr.Dataset) -> xr.DataArray:
+    """Take the recording out of a Dataset with its provenance, and what is known of the line."""
+    variable = ds[recording_variable(ds)]
+    kept = {k: v for k, v in ds.attrs.items() if k == "line_freq" or str(k).startswith("neuro_")}
+    return variable.assign_attrs(kept)
+
+
+def _holds_codes(labels: Labels) -> NDArray[np.bool_]:
+    """Which of the stacked columns hold codes, shape (n_columns,)."""
+    dims, kinds = labels.coords.get("channel_type", ((), np.empty(0)))
+    if dims != ("channel",):
+        return np.zeros(labels.size, dtype=bool)
+    shape = [len(kinds) if dim == "channel" else 1 for dim in labels.dims]
+    codes = np.isin(kinds.astype(object), _CODES).reshape(shape)
+    return np.broadcast_to(codes, labels.shape).ravel()
+
+
+def recording_variable(ds: xr.Dataset) -> str:
+    """Name the variable of a sensor recording; a SchemaError if it is none."""
     modality = modality_of(ds)
     if modality is None or "time" not in ds[MODALITIES[modality]].dims:
         raise SchemaError("Not a recording.", expected="a variable eeg, ieeg or meg over time", got=list(ds.data_vars))

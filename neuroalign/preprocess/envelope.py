@@ -117,7 +117,15 @@ class BandEnvelope(TimeTransformer):
             )
         return np.log(out)
 
+    def _band(self, highpass: float, lowpass: float) -> tuple[float, float]:
+        return 0.0, np.inf
+
     def _out_labels(self, labels: Labels, n: int) -> Labels:
         out = super()._out_labels(labels, n)
-        attrs = out.attrs | ({"units": "a.u."} if self.log else {})
-        return Labels(out.dims, out.shape, out.coords, out.name, attrs)
+        return with_units(out, "a.u.") if self.log else out
+
+
+def with_units(labels: Labels, units: str) -> Labels:
+    """Give all channels one unit."""
+    coords = {name: coord for name, coord in labels.coords.items() if name != "units"}
+    return Labels(labels.dims, labels.shape, coords, labels.name, labels.attrs | {"units": units})

@@ -105,6 +105,9 @@ class BandPass(TimeTransformer):
     def _stretch(self, x: NDArray[Any], sfreq: float) -> NDArray[np.float64]:
         return band_pass(x, sfreq=sfreq, low=self.low, high=self.high, order=self.order)
 
+    def _band(self, highpass: float, lowpass: float) -> tuple[float, float]:
+        return max(highpass, self.low), min(lowpass, self.high)
+
 
 class Resampler(TimeTransformer):
     """Bring a recording to a lower sampling rate, with an anti-alias filter, each run on its own.
