@@ -18,7 +18,7 @@ from neuroalign.errors import IntegrityError, NeuroalignError, require
 from neuroalign.loaders._integrity import check_mat
 from neuroalign.loaders._nifti import check_memory
 
-__all__ = ["read_mat", "read_npy", "read_npz", "refuse_pickle"]
+__all__ = ["inflate_elements", "read_mat", "read_npy", "read_npz", "refuse_pickle"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -201,7 +201,7 @@ def read_mat(path: Path, max_bytes: int) -> Arrays:
     from scipy.io import loadmat, whosmat
 
     check_mat(path)
-    _inflate_elements(path, head, max_bytes)
+    inflate_elements(path, max_bytes)
     try:
         declared = sum(math.prod(shape) * _MAT_BYTES.get(kind, 1) for _, shape, kind in whosmat(str(path)))
         check_memory(str(path), declared, max_bytes)
@@ -213,8 +213,10 @@ def read_mat(path: Path, max_bytes: int) -> Arrays:
     return _expand({name: value for name, value in content.items() if not name.startswith("__")})
 
 
-def _inflate_elements(path: Path, head: bytes, max_bytes: int) -> None:
+def inflate_elements(path: Path, max_bytes: int) -> None:
     """Decompress the elements of a MATLAB 5 file once: bounds their size, and compares the checksum at their end."""
+    with path.open("rb") as handle:
+        head = handle.read(128)
     if head[:10] != b"MATLAB 5.0":
         return
     order = "<" if head[126:128] == b"IM" else ">"

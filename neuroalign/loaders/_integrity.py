@@ -52,6 +52,8 @@ class Declared:
         Set where the file is cut, and that was allowed.
     blocks : set of int
         Kinds of FIF blocks.
+    onsets : bool
+        Whether the file says when its trials began.
     """
 
     files: list[Path]
@@ -59,6 +61,7 @@ class Declared:
     units: list[str] = field(default_factory=list)
     problem: IntegrityError | None = None
     blocks: set[int] = field(default_factory=set)
+    onsets: bool = True
 
 
 def cut(path: Path, expected: int, found: int, what: str = "bytes") -> IntegrityError:

@@ -59,6 +59,7 @@ class Request:
     events: str = "auto"
     retype: Callable[[list[str], list[str]], dict[str, str]] | None = None
     stated_units: Mapping[str, str] = field(default_factory=dict)
+    montage: str | Path | None = None
     mne_options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -164,6 +165,8 @@ def label(
     mne = require("mne", "eeg")
     with _mne.read_errors(path):
         info = mne.pick_info(first.info, keep, verbose="ERROR")
+        if reader == "cnt":  # places on a screen, which MNE puts on a sphere of 1 m
+            info.set_montage(None, verbose="ERROR")
     names = [first.ch_names[i] for i in keep]
     kinds = [types[i] for i in keep]
     stated = dict(zip(declared.channels, declared.units, strict=True))
@@ -206,7 +209,7 @@ def _unit(
             raise _unknown_unit(path, name, stated)
         return other, _BRAINVISION_MISC.get(stated, "a.u."), 1.0
     si, factor = schema.to_si("uV" if stated not in schema.UNITS else stated)
-    return (kind if si == "V" or kind == "misc" else "misc"), si, factor / taken
+    return (kind if si in ("V", unit) or kind == "misc" else "misc"), si, factor / taken
 
 
 def _factor_of_mne(reader: str, stated: str | None) -> float:

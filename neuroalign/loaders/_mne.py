@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
 import shutil
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroalign.errors import IntegrityError, NeuroalignError, SchemaError, require
+from neuroalign.loaders import _fieldtrip
 
 __all__ = [
     "READERS",
+    "function_of",
     "open_quietly",
     "read_errors",
     "read_trials",
@@ -38,13 +41,21 @@ READERS = {
     "eeglab-epochs": "io.read_epochs_eeglab",
     "ctf": "io.read_raw_ctf",
     "kit": "io.read_raw_kit",
+    "cnt": "io.read_raw_cnt",
+    "egi": "io.read_raw_egi",
+    "mff": "io.read_raw_egi",
+    "nihon": "io.read_raw_nihon",
+    "persyst": "io.read_raw_persyst",
+    "bti": "io.read_raw_bti",
+    "fieldtrip": "",  # put together by `_fieldtrip.read` from what pymatreader gives
 }
-_WITHOUT_PRELOAD = ("fif-average", "eeglab-epochs")
+_WITHOUT_PRELOAD = ("fif-average", "eeglab-epochs", "fieldtrip")
 #: Said by MNE about files that are read correctly, or checked by us before MNE sees them.
 _HARMLESS = re.compile(
     "does not conform to MNE naming|different (high|low)pass filters|Number of records from the header|"
     "Online software filter|not conform to MNE|Invalid measurement date|software filters detected|"
-    "Highpass cutoff frequency|is not in the expected format|Setting channel types to misc"
+    "Highpass cutoff frequency|is not in the expected format|Setting channel types to misc|"
+    "Could not parse meas date|No PNT file exists"
 )
 
 
@@ -69,6 +80,11 @@ def read_errors(path: str | Path) -> Iterator[None]:
             where=path,
             fix="copy or download it again, or open it with mne itself to see what it holds",
         ) from error
+
+
+def function_of(reader: str) -> Callable[..., Any]:
+    """Give the function that opens a recording."""
+    return _fieldtrip.read if reader == "fieldtrip" else attrgetter(READERS[reader])(require("mne", "eeg"))
 
 
 def open_quietly(path: str, reader: str, options: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -97,8 +113,7 @@ def open_quietly(path: str, reader: str, options: dict[str, Any]) -> tuple[Any, 
     SchemaError
         If channel names repeat, or MNE does not know an option.
     """
-    mne = require("mne", "eeg")
-    function = attrgetter(READERS[reader])(mne)
+    function = function_of(reader)
     packed = path.endswith(".gz")
     if reader not in _WITHOUT_PRELOAD:
         options = {"preload": packed, **options}
@@ -107,12 +122,14 @@ def open_quietly(path: str, reader: str, options: dict[str, Any]) -> tuple[Any, 
         warnings.catch_warnings(record=True) as caught,
         read_errors(path),
         tempfile.TemporaryDirectory() as folder,
+        redirect_stdout(io.StringIO()) if reader == "persyst" else nullcontext(),  # it prints birth dates
     ):
         warnings.simplefilter("always")
         # MNE jumps back and forth, and each jump back decompresses from the start: 8 s for 2 MB of averages.
         source = _unpacked(path, folder) if packed and reader != "fif" else path
         recording = function(source, verbose="WARNING", **options)
-    notes = [str(w.message) for w in caught if issubclass(w.category, RuntimeWarning | UserWarning)]
+    folder = f"{Path(path).parent}/"
+    notes = [str(w.message).replace(folder, "") for w in caught if issubclass(w.category, RuntimeWarning | UserWarning)]
     for note in notes:
         if "not unique" in note:
             raise SchemaError(

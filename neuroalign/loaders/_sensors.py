@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping
-from operator import attrgetter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,35 +14,29 @@ import numpy as np
 import xarray as xr
 
 from neuroalign import convert, schema
-from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
-from neuroalign.loaders import _integrity, _lazy, _mne
+from neuroalign.errors import ConfigError, IntegrityError, SchemaError
+from neuroalign.loaders import _fieldtrip, _integrity, _lazy, _mne, _nwb
 from neuroalign.loaders._brainvision import check_brainvision
 from neuroalign.loaders._edf import check_edf, mixed_rates
+from neuroalign.loaders._formats import SUFFIXES, companions, find_format
+from neuroalign.loaders._integrity_vendors import VENDORS, check_vendor
 from neuroalign.loaders._labels import Request, channel_types, label, select
+from neuroalign.loaders._montage import apply_montage
 
 __all__ = ["SUFFIXES", "find_format", "read_sensors"]
-
-#: Suffix -> format. A suffix that belongs to a set of files leads to its header.
-SUFFIXES = {
-    ".vhdr": "brainvision",
-    ".edf": "edf",
-    ".bdf": "bdf",
-    ".fif": "fif",
-    ".fif.gz": "fif",
-    ".set": "eeglab",
-    ".ds": "ctf",
-    ".sqd": "kit",
-    ".con": "kit",
-}
-_HEADERS = {".eeg": ".vhdr", ".vmrk": ".vhdr", ".fdt": ".set", ".meg4": ".ds", ".res4": ".ds"}
 
 
 def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     """Read one sensor file; see `neuroalign.loaders.read_eeg`."""
     if request.events not in ("auto", "annotations", "stim", "none"):
         raise ConfigError("Unknown source of events.", expected="auto, annotations, stim or none", got=request.events)
-    path, kind = find_format(path)
-    declared = _check(path, kind, request.allow_truncated)
+    path, kind = find_format(path, request.mne_options)
+    if kind == "nwb":
+        return _nwb.read(path, request)
+    options, beside = companions(path, kind, request.mne_options)
+    request = replace(request, mne_options=options)
+    declared = _check(path, kind, request)
+    declared.files = [*dict.fromkeys([*declared.files, *beside])]
     reader = _reader(path, kind, declared, request)
     recording, notes, source = _open(path, reader, declared, request)
     reader = source.reader
@@ -50,6 +44,7 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     types = channel_types(path, first, declared, reader, request, notes)
     keep = select(first.ch_names, types, request)
     labels = label(path, first, types, keep, declared, reader, request)
+    notes += apply_montage(path, labels, request.montage)
     values = _array(recording, source, keep, labels)
     with _mne.read_errors(path):
         ds = convert.from_recording(
@@ -61,6 +56,8 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
             keep_phi=request.keep_phi,
         )
     ds = ds.assign_attrs(format=reader)
+    if not declared.onsets:
+        ds = ds.drop_vars("onset", errors="ignore")
     for note in notes:
         ds = schema.log(ds, f"{path.name}: {note}")
     if declared.problem is not None:
@@ -70,57 +67,21 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     if not request.lazy:
         ds = ds.load()
     params = {"channels": request.channels, "units": request.units, "lazy": request.lazy}
-    given = {k: v for k, v in {**params, **request.mne_options}.items() if v is not None and v is not True}
+    params["montage"] = None if request.montage is None else Path(request.montage).name
+    options = {k: Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v for k, v in options.items()}
+    given = {k: v for k, v in {**params, **options}.items() if v is not None and v is not True}
     return schema.stamp(ds, f"read_{request.modality}", sources=[f for f, *_ in source.files], **given)
 
 
-def find_format(path: str | Path) -> tuple[Path, str]:
-    """Tell the format of a sensor file from its name, and the file to open.
-
-    Parameters
-    ----------
-    path : path-like
-        A header, data or marker file, or a ``.ds`` folder.
-
-    Returns
-    -------
-    path : Path
-        The file to open.
-    format : str
-        A value of `SUFFIXES`.
-
-    Raises
-    ------
-    ConfigError
-        If no format has this suffix.
-    IntegrityError
-        If there is no such file.
-    """
-    path = Path(path).expanduser()
-    name = path.name.lower()
-    suffix = ".fif.gz" if name.endswith(".fif.gz") else path.suffix.lower()
-    if suffix in _HEADERS:
-        header = path.parent if _HEADERS[suffix] == ".ds" else path.with_suffix(_HEADERS[suffix])
-        if header.exists():
-            path, suffix = header, _HEADERS[suffix]
-    if not path.exists():
-        raise IntegrityError("There is no such file.", got=str(path), where=path.parent)
-    if suffix not in SUFFIXES:
-        raise ConfigError(
-            "Not a sensor format that is known here.",
-            expected=", ".join(SUFFIXES),
-            got=path.name,
-            fix="convert it with mne: mne.io.read_raw(path).save('recording_raw.fif')",
-        )
-    if path.is_dir() != (suffix == ".ds"):
-        raise IntegrityError(
-            "Wrong kind of path.", expected="a folder" if suffix == ".ds" else "a file", got=str(path), where=path
-        )
-    return path, SUFFIXES[suffix]
-
-
-def _check(path: Path, kind: str, allow_truncated: bool) -> _integrity.Declared:
+def _check(path: Path, kind: str, request: Request) -> _integrity.Declared:
+    allow_truncated = request.allow_truncated
     with _mne.read_errors(path):
+        if kind in VENDORS:
+            return check_vendor(path, kind, request.mne_options)
+        if kind == "fieldtrip":
+            return _fieldtrip.declare(path, request.mne_options.get("data_name"))
+        if kind == "mff":
+            return _integrity.Declared(sorted(p for p in path.rglob("*") if p.is_file()))
         if kind in ("edf", "bdf"):
             return check_edf(path, allow_truncated=allow_truncated)
         if kind == "brainvision":
@@ -175,6 +136,14 @@ def _open(
     try:
         recording, notes = _mne.open_quietly(str(path), reader, json.loads(frozen))
     except IntegrityError as error:
+        if reader == "kit" and "contains epochs" in str(error.__cause__):
+            raise SchemaError(
+                "The KIT file is not a continuous recording.",
+                expected="raw data",
+                got="epochs or markers",
+                where=path,
+                fix="pass a file of markers as mrk= with the recording",
+            ) from error
         if reader != "eeglab" or "trials" not in str(error.__cause__):
             raise
         reader = "eeglab-epochs"  # only MNE can tell, by refusing to read it as continuous
@@ -188,12 +157,9 @@ def _open(
 
 
 def _check_options(path: Path, reader: str, options: Mapping[str, Any]) -> None:
-    mne = require("mne", "eeg")
     readers = [name for name in _mne.READERS if name.split("-")[0] == reader.split("-")[0]]
-    known = {
-        p for name in (reader, *readers) for p in inspect.signature(attrgetter(_mne.READERS[name])(mne)).parameters
-    }
-    known -= {"preload", "verbose", "units", "fname", "input_fname", "vhdr_fname", "directory"}
+    known = {p for name in (reader, *readers) for p in inspect.signature(_mne.function_of(name)).parameters}
+    known -= {"preload", "verbose", "units", "fname", "input_fname", "vhdr_fname", "directory", "pdf_fname"}
     if unknown := sorted(set(options) - known):
         raise ConfigError("Unknown option.", expected=", ".join(sorted(known)), got=unknown, where=path)
 

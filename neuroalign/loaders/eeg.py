@@ -23,17 +23,19 @@ def read_eeg(
     keep_phi: bool = False,
     allow_truncated: bool = False,
     events: str = "auto",
+    montage: str | Path | None = None,
     **mne_options: Any,
 ) -> xr.Dataset:
-    """Read an EEG file: BrainVision, EDF, BDF, FIF or EEGLAB; continuous, epochs or averages.
+    """Read an EEG file; continuous, epochs or averages.
 
     The bytes are parsed by MNE-Python. Sizes and header fields are checked first.
 
     Parameters
     ----------
     path : path-like
-        ``.vhdr``, ``.edf``, ``.bdf``, ``.fif``, ``.fif.gz`` or ``.set``. A ``.eeg``, ``.vmrk`` or ``.fdt`` file leads
-        to its header.
+        ``.vhdr`` (BrainVision), ``.edf``, ``.bdf``, ``.fif``, ``.fif.gz``, ``.set`` (EEGLAB), ``.cnt`` (Neuroscan),
+        ``.raw`` and ``.mff`` (EGI), ``.eeg`` (Nihon Kohden), ``.lay`` (Persyst), ``.nwb``, or ``.mat`` (a FieldTrip
+        struct). Files beside a header, such as ``.eeg`` and ``.vmrk`` of BrainVision, ``.fdt`` or ``.dat``, lead to it.
     channels : str or sequence of str, optional
         Names of channels, or types (``"eeg"``, ``"eog"``, ...), in the order wanted. By default all channels of the
         file except MEG channels.
@@ -49,8 +51,14 @@ def read_eeg(
     events : {'auto', 'annotations', 'stim'}
         Take events from annotations, from trigger channels (which are read whole for it), or from annotations where
         there are any and else from trigger channels.
+    montage : str or path-like, optional
+        Positions of the channels: name of a montage of MNE such as ``"standard_1020"``, or a file of positions such
+        as ``.elc``, ``.sfp``, ``.locs`` or ``.txt``. Names may differ in case, "EEG " before and "-Ref" after. Files
+        that state no unit are fit to a head of 95 mm.
     **mne_options
-        Options of MNE's reader, for example ``eog=["VEOG"]`` or ``exclude=["DC01"]``.
+        Options of MNE's reader, for example ``eog=["VEOG"]``, ``exclude=["DC01"]``, or ``data_format="int16"`` of
+        Neuroscan; ``data_name=`` of a FieldTrip struct; ``series=``, ``intervals=`` and ``position_units=`` of NWB
+        (see Notes).
 
     Returns
     -------
@@ -67,6 +75,12 @@ def read_eeg(
         If a unit is unknown, names repeat, or there is no EEG in the file.
     ConfigError
         If the format or an option is unknown.
+
+    Notes
+    -----
+    Of NWB files, the one ElectricalSeries is read, or the one that ``series=`` names; a table of ``intervals=`` (by
+    default ``"trials"``) becomes events. Positions of electrodes are in microns, as the NWB standard has it, unless
+    ``position_units=`` says otherwise. MATLAB files are read whole, all others when values are needed.
 
     Warns
     -----
@@ -94,6 +108,7 @@ def read_eeg(
         keep_phi=keep_phi,
         allow_truncated=allow_truncated,
         events=events,
+        montage=montage,
         mne_options=mne_options,
     )
     return read_sensors(path, request)

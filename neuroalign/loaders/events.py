@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neuroalign.errors import SchemaError
+from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
+from neuroalign.loaders import _integrity
+from neuroalign.loaders._mne import read_errors
 from neuroalign.loaders._text import read_text
 
-__all__ = ["check_onsets", "read_events", "read_tsv"]
+__all__ = ["EVENT_SUFFIXES", "check_onsets", "read_events", "read_tsv"]
 
+#: Event files of MNE.
+EVENT_SUFFIXES = ("-eve.fif", "-eve.fif.gz", "_eve.fif", "_eve.fif.gz", ".eve")
 _MISSING = ("n/a", "")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -103,28 +107,41 @@ def _typed(path: Path, name: str, cells: list[str], text: bool) -> pd.Series:
     return pd.Series([np.nan if cell in _MISSING else float(cell) for cell in cells], dtype=np.float64)
 
 
-def read_events(path: str | Path, *, duration: float | None = None) -> pd.DataFrame:
-    """Read an events.tsv: ``onset`` and ``duration`` in s, and every other column.
+def read_events(
+    path: str | Path, *, duration: float | None = None, sfreq: float | None = None, first_sample: int = 0
+) -> pd.DataFrame:
+    """Read an events.tsv, or an event file of MNE: ``onset`` and ``duration`` in s, and every other column.
 
     Parameters
     ----------
     path : path-like
-        The table.
+        The table; or ``-eve.fif``, ``-eve.fif.gz`` or ``.eve``.
     duration : float, optional
         Length of the recording in s; onsets are compared with it.
+    sfreq : float, optional
+        Sampling rate of the recording in Hz, which event files of MNE need: they count samples.
+    first_sample : int
+        Number of the first sample of the recording, where the samples of an event file start counting elsewhere.
 
     Returns
     -------
     DataFrame
-        The events in the order of the file. A missing duration is NaN.
+        The events in the order of the file. A missing duration is NaN. Of event files ``onset``, ``duration`` (0),
+        ``trial_type``, ``value``, ``sample`` and ``previous_value``.
 
     Raises
     ------
+    IntegrityError
+        If an event file is cut or damaged.
     SchemaError
         If an onset is missing or not a number, a duration is negative, or the onsets cannot be seconds of this
         recording.
+    ConfigError
+        If an event file is read without `sfreq`.
     """
     path = Path(path)
+    if path.name.lower().endswith(EVENT_SUFFIXES):
+        return _event_file(path, duration, sfreq, first_sample)
     events = read_tsv(path, required=("onset", "duration"), text=("stimulus_id", "stim_id", "stim_file"))
     for name in ("onset", "duration"):
         if len(events) and events[name].dtype == object and events[name].notna().any():
@@ -157,6 +174,37 @@ def read_events(path: str | Path, *, duration: float | None = None) -> pd.DataFr
     if duration is not None:
         check_onsets(events["onset"].to_numpy(), duration, where=path)
     return events
+
+
+def _event_file(path: Path, duration: float | None, sfreq: float | None, first_sample: int) -> pd.DataFrame:
+    if sfreq is None or not sfreq > 0:
+        raise ConfigError(
+            "An event file counts samples.",
+            expected="sfreq=, the sampling rate of the recording",
+            where=path,
+            fix="pass sfreq=ds.attrs['sfreq'], first_sample=ds.attrs['first_sample']",
+        )
+    if not path.is_file():
+        raise IntegrityError("There is no such file.", got=str(path), where=path.parent)
+    if path.suffix.lower() != ".eve":
+        _integrity.scan_fif(path)
+    with read_errors(path):
+        found = require("mne", "eeg").read_events(str(path), verbose="ERROR")
+    if found.ndim != 2 or found.shape[1] != 3:
+        raise _integrity.damaged(path, "the list of events", "sample, previous value and value", found.shape)
+    onset = (found[:, 0] - first_sample) / sfreq
+    if duration is not None:
+        check_onsets(onset, duration, where=path)
+    return pd.DataFrame(
+        {
+            "onset": onset,
+            "duration": 0.0,
+            "trial_type": found[:, 2].astype(str),
+            "value": found[:, 2],
+            "sample": found[:, 0],
+            "previous_value": found[:, 1],
+        }
+    )
 
 
 def check_onsets(onset: np.ndarray, duration: float, *, where: object) -> None:

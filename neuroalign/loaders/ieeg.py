@@ -77,12 +77,13 @@ def read_ieeg(
     lazy: bool = True,
     keep_phi: bool = False,
     allow_truncated: bool = False,
+    montage: str | Path | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Read an intracranial EEG file: the formats of `read_eeg`.
 
-    EDF, BrainVision and EEGLAB files call every channel ``eeg``. Such channels become ``seeg``, ``ecog`` or ``dbs``;
-    those named like ECG, EOG, EMG, trigger or DC inputs become what they are.
+    EDF, BrainVision, EEGLAB, Nihon Kohden, Persyst and NWB files call every channel ``eeg``. Such channels become
+    ``seeg``, ``ecog`` or ``dbs``; those named like ECG, EOG, EMG, trigger or DC inputs become what they are.
 
     Parameters
     ----------
@@ -95,16 +96,17 @@ def read_ieeg(
         electrodes are assumed, with a warning.
     electrodes : path-like, optional
         A BIDS channels.tsv (types, status, reference) or electrodes.tsv (positions in m in ``x y z``).
-    units, lazy, keep_phi, allow_truncated
+    units, lazy, keep_phi, allow_truncated, montage
         As in `read_eeg`.
     **options
-        ``events``, and options of MNE's reader.
+        ``events``, options of MNE's reader, and those of NWB (see `read_eeg`).
 
     Returns
     -------
     Dataset
         Variable ``ieeg`` with dims (channel, time) and, besides the coordinates of `read_eeg`, ``shaft`` and
-        ``contact`` (NaN where the name does not tell), and ``anode`` and ``cathode`` for bipolar names.
+        ``contact`` (NaN where the name does not tell), and ``anode`` and ``cathode`` for bipolar names. From NWB also
+        ``roi``, the location of each electrode; ``shaft`` is then its group.
 
     Raises
     ------
@@ -133,11 +135,12 @@ def read_ieeg(
         keep_phi=keep_phi,
         allow_truncated=allow_truncated,
         events=options.pop("events", "auto"),
+        montage=montage,
         retype=retype,
         mne_options=options,
     )
     ds = read_sensors(path, request)
-    ds = ds.assign_coords(contact_coords(ds))
+    ds = ds.assign_coords({k: v for k, v in contact_coords(ds).items() if k not in ds.coords})
     if table is not None:
         ds = apply_table(ds, table)
     if assumed:

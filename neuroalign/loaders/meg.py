@@ -23,21 +23,24 @@ def read_meg(
     keep_phi: bool = False,
     allow_truncated: bool = False,
     events: str = "auto",
+    montage: str | Path | None = None,
     **mne_options: Any,
 ) -> xr.Dataset:
-    """Read an MEG file: FIF (raw, epochs or averages), CTF ``.ds`` or KIT ``.sqd`` and ``.con``.
+    """Read an MEG file: FIF (raw, epochs or averages), CTF, KIT, 4D/BTi, or a FieldTrip struct.
 
     Parameters
     ----------
     path : path-like
-        The file, or the ``.ds`` folder.
+        ``.fif``, ``.fif.gz``, a ``.ds`` folder (CTF), ``.sqd`` or ``.con`` (KIT), ``.mat`` (FieldTrip), or the data
+        file of a 4D/BTi recording, whose configuration lies beside it or is named by ``config=``.
     channels : str or sequence of str, optional
         Names of channels, or types (``"mag"``, ``"grad"``, ``"meg"`` for both, ``"eeg"``, ...), in the order wanted.
         By default all channels of the file.
-    units, lazy, keep_phi, allow_truncated, events
-        As in `read_eeg`.
+    units, lazy, keep_phi, allow_truncated, events, montage
+        As in `read_eeg`; a montage places the EEG channels.
     **mne_options
-        Options of MNE's reader, for example ``mrk=``, ``elp=`` and ``hsp=`` of KIT, ``proj=False`` of averages.
+        Options of MNE's reader, for example ``proj=False`` of averages. Files: ``mrk=``, ``elp=`` and ``hsp=`` of KIT,
+        ``config=`` and ``head_shape=`` of 4D/BTi; by whole path, or by name where they lie beside the recording.
 
     Returns
     -------
@@ -68,6 +71,7 @@ def read_meg(
         keep_phi=keep_phi,
         allow_truncated=allow_truncated,
         events=events,
+        montage=montage,
         mne_options=mne_options,
     )
     return read_sensors(path, request)
