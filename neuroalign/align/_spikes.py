@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign.errors import AlignmentError, ConfigError
-from neuroalign.schema import clock, inherit, spike_counts, stamp, validate
+from neuroalign.schema import clock, inherit, spike_counts, stamp
+from neuroalign.schema._build_spikes import check_spikes
 
 #: Ratios of rates are taken as fractions with denominators up to this; two clocks that drift are never such a ratio.
 MAX_DENOMINATOR = 10**9
@@ -98,7 +99,8 @@ def _spikes(recording: xr.Dataset) -> xr.Dataset:
             got={str(name): variable.dims for name, variable in recording.data_vars.items()},
             fix="read it with neuroalign.loaders.read_spikes",
         )
-    return validate(recording, "spikes")
+    check_spikes(recording)
+    return recording
 
 
 def _ratio(rate: float, spike_rate: float) -> Fraction:

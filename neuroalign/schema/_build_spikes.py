@@ -17,6 +17,8 @@ from neuroalign.schema._names import travel
 
 #: Spikes per second above which times were probably read in a wrong unit; the refractory period forbids more.
 MAX_RATE = 1000.0
+#: With fewer spikes a rate says little.
+ENOUGH = 100
 
 
 def spikes(

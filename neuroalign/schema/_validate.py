@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign.errors import SchemaError
-from neuroalign.schema._build_spikes import MAX_RATE, check_spikes, spike_rates
+from neuroalign.schema._build_spikes import ENOUGH, MAX_RATE, check_spikes, spike_rates
 from neuroalign.schema._clock import check_sfreq, to_samples
 from neuroalign.schema._names import MODALITIES, SENSOR_MODALITIES, modality_of
 from neuroalign.schema._provenance import log
@@ -155,7 +155,7 @@ def _check_bands(ds: xr.Dataset, values: xr.DataArray, modality: str) -> xr.Data
             )
         return ds
     kinds = np.asarray(values["channel_type"].values).astype(str) if "channel_type" in values.coords else None
-    if kinds is None:
+    if kinds is None or ds.attrs["units"] in ("z", "a.u."):  # scores and logarithms are as large as they are
         return ds
     skip = values["bad"].values.astype(bool) if "bad" in values.coords else np.zeros(len(kinds), bool)
     with np.errstate(all="ignore"):
@@ -181,9 +181,9 @@ def _check_bands(ds: xr.Dataset, values: xr.DataArray, modality: str) -> xr.Data
 
 def _check_rates(ds: xr.Dataset) -> xr.Dataset:
     rates = spike_rates(ds)
-    if not rates.size or rates.max() <= MAX_RATE:
+    if ds.sizes["spike"] < ENOUGH or rates.max() <= MAX_RATE:
         return ds
-    fastest = ds["neuron"].values[rates.argmax() :][:1].tolist()[0]
+    fastest = ds["neuron"].values.tolist()[int(rates.argmax())]
     return log(
         ds,
         f"spikes: neuron {fastest!r} fires {rates.max():.4g} times a second, and no neuron more than {MAX_RATE:g}: "
