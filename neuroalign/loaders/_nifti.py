@@ -17,18 +17,50 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from neuroalign.convert import nifti_header
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
 from neuroalign.loaders._stream import GZIP_MAX_RATIO, Stream
 
-__all__ = ["NiftiArray", "NiftiFile", "check_memory", "iter_volumes", "open_nifti", "verify_stream"]
+__all__ = [
+    "CIFTI_INTENTS",
+    "LoadedImage",
+    "NiftiArray",
+    "NiftiFile",
+    "check_memory",
+    "check_unchanged",
+    "header_of",
+    "iter_volumes",
+    "open_nifti",
+    "outer",
+    "verify_stream",
+]
 
 _BLOCK_BYTES = 8 << 20
 _MAX_EXCESS = 1 << 20
-_CIFTI_INTENTS = range(3000, 3100)
+CIFTI_INTENTS = range(3000, 3100)
+
+
+class _Scaled:
+    """Where voxels lie and what their stored numbers mean."""
+
+    affine: tuple[float, ...]
+    slope: float
+    inter: float
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The affine as a (4, 4) array."""
+        return np.array(self.affine).reshape(4, 4)
+
+    def scale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn stored numbers into native float32, rounded once from float64."""
+        if self.slope == 1.0 and self.inter == 0.0 and stored.dtype.itemsize <= 4:
+            return stored.astype(np.float32)
+        return (stored.astype(np.float64) * self.slope + self.inter).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class NiftiFile:
+class NiftiFile(_Scaled):
     """What is needed to read the voxels of one NIfTI file again, and nothing that is open.
 
     Attributes
@@ -51,6 +83,8 @@ class NiftiFile:
         ``pixdim[4]`` as written.
     time_unit : str
         Unit of ``pixdim[4]`` as written: ``"sec"``, ``"msec"``, ``"usec"`` or ``"unknown"``.
+    header : str
+        What else the header says, as JSON, for the way back.
     size, mtime_ns : int
         Size and modification time on opening, compared on each later read.
     """
@@ -65,6 +99,7 @@ class NiftiFile:
     affine: tuple[float, ...]
     zoom_t: float
     time_unit: str
+    header: str
     size: int
     mtime_ns: int
 
@@ -72,11 +107,6 @@ class NiftiFile:
     def compressed(self) -> bool:
         """Whether the file is a gzip stream."""
         return self.path.lower().endswith(".gz")
-
-    @property
-    def matrix(self) -> NDArray[np.float64]:
-        """The affine as a (4, 4) array."""
-        return np.array(self.affine).reshape(4, 4)
 
     @property
     def volume_bytes(self) -> int:
@@ -88,11 +118,58 @@ class NiftiFile:
         """Bytes that the whole file has, after decompression."""
         return self.offset + self.shape[0] * self.volume_bytes
 
-    def scale(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Turn stored numbers into native float32, rounded once from float64."""
-        if self.slope == 1.0 and self.inter == 0.0 and stored.dtype.itemsize <= 4:
-            return stored.astype(np.float32)
-        return (stored.astype(np.float64) * self.slope + self.inter).astype(np.float32)
+
+@dataclass(frozen=True)
+class LoadedImage(_Scaled):
+    """A nibabel image in memory, seen as a `NiftiFile` is.
+
+    Attributes
+    ----------
+    path : str
+        Its file name, or what it is, for messages.
+    values : ndarray, shape (n_times, n_k, n_j, n_i)
+        Scaled numbers.
+    ndim, affine, zoom_t, time_unit, header
+        As of `NiftiFile`.
+    """
+
+    path: str
+    values: NDArray[Any]
+    ndim: int
+    affine: tuple[float, ...]
+    zoom_t: float
+    time_unit: str
+    header: str
+    slope: float = 1.0
+    inter: float = 0.0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(time, k, j, i)."""
+        return self.values.shape
+
+    @classmethod
+    def of(cls, image: Any, *, keep_phi: bool = False) -> LoadedImage:
+        """Take a spatial image of nibabel."""
+        nib = require("nibabel", "fmri")
+        header = nib.Nifti1Header.from_header(image.header) if not _is_nifti(image.header) else image.header
+        name = str(image.get_filename() or f"{type(image).__name__} in memory")
+        values = np.asanyarray(image.dataobj)
+        if values.ndim not in (3, 4) or not values.size or values.dtype.kind not in "iufb":
+            raise SchemaError("Not a volume.", expected="numbers, 3-D or 4-D", got=f"{values.dtype} {values.shape}")
+        return cls(
+            path=name,
+            values=(values if values.ndim == 4 else values[..., None]).T,
+            ndim=values.ndim,
+            affine=tuple(float(v) for v in np.asarray(image.affine).ravel()),
+            zoom_t=float(str(header["pixdim"][4])),
+            time_unit=_time_unit(header),
+            header=nifti_header(header, keep_phi=keep_phi),
+        )
+
+
+def _is_nifti(header: Any) -> bool:
+    return hasattr(header, "get_xyzt_units")
 
 
 def _header_block(path: Path) -> bytes:
@@ -102,8 +179,10 @@ def _header_block(path: Path) -> bytes:
     return bytes(block[:n])
 
 
-def _parse_header(path: Path, block: bytes) -> Any:
+def header_of(path: Path) -> Any:
+    """Read the header of a ``.nii`` or ``.nii.gz`` file, or say that it is none."""
     nib = require("nibabel", "fmri")
+    block = _header_block(path)
     first = {int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")}
     kind = nib.Nifti2Header if 540 in first else nib.Nifti1Header
     size = 540 if 540 in first else 348
@@ -130,13 +209,13 @@ def _parse_header(path: Path, block: bytes) -> Any:
 def _checked_shape(path: Path, header: Any) -> tuple[tuple[int, int, int, int], int]:
     n_dims = int(header["dim"][0])
     shape = tuple(int(n) for n in header["dim"][1 : n_dims + 1]) if 1 <= n_dims <= 7 else ()
-    if int(header["intent_code"]) in _CIFTI_INTENTS:
+    if int(header["intent_code"]) in CIFTI_INTENTS:
         raise SchemaError(
             "This is a CIFTI-2 file, which has no voxel grid.",
             expected="a NIfTI image",
             got=f"intent code {int(header['intent_code'])}",
             where=str(path),
-            fix="read the volume of the same run (_bold.nii.gz), or its dense series with nibabel",
+            fix="use a volume (.nii.gz) here; read_fmri reads CIFTI-2 by itself, uncompressed",
         )
     if len(shape) < 3 or min(shape) < 1 or any(n != 1 for n in shape[4:]):
         raise IntegrityError(
@@ -167,7 +246,7 @@ def _checked_affine(path: Path, header: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def open_nifti(path: str | Path, *, strict: bool = True) -> NiftiFile:
+def open_nifti(path: str | Path, *, strict: bool = True, keep_phi: bool = False) -> NiftiFile:
     """Read and check the header of a NIfTI file; nothing stays open and no voxel is read.
 
     Parameters
@@ -176,6 +255,8 @@ def open_nifti(path: str | Path, *, strict: bool = True) -> NiftiFile:
         A ``.nii`` or ``.nii.gz`` file.
     strict : bool
         Also refuse an uncompressed file that is longer than its header says.
+    keep_phi : bool
+        Keep header fields that may name people.
 
     Returns
     -------
@@ -190,7 +271,7 @@ def open_nifti(path: str | Path, *, strict: bool = True) -> NiftiFile:
         If the numbers are complex, RGB or of CIFTI-2.
     """
     path = Path(path)
-    header = _parse_header(path, _header_block(path))
+    header = header_of(path)
     shape, ndim = _checked_shape(path, header)
     dtype = header.get_data_dtype()
     if dtype.kind not in "iuf":
@@ -215,6 +296,7 @@ def open_nifti(path: str | Path, *, strict: bool = True) -> NiftiFile:
         affine=tuple(float(v) for v in matrix.ravel()),
         zoom_t=float(str(header["pixdim"][4])),
         time_unit=_time_unit(header),
+        header=nifti_header(header, keep_phi=keep_phi),
         size=stat.st_size,
         mtime_ns=stat.st_mtime_ns,
     )
@@ -241,7 +323,8 @@ def _check_size(file: NiftiFile, header_size: int, strict: bool) -> None:
     )
 
 
-def _check_unchanged(file: NiftiFile) -> None:
+def check_unchanged(file: NiftiFile) -> None:
+    """Refuse to read from a file that is not the one that was opened."""
     try:
         stat = os.stat(file.path)
     except OSError as error:
@@ -261,13 +344,13 @@ def _cut(file: NiftiFile, got: int) -> IntegrityError:
 
 
 def iter_volumes(
-    file: NiftiFile, start: int = 0, stop: int | None = None, *, remarks: list[str] | None = None
+    file: NiftiFile | LoadedImage, start: int = 0, stop: int | None = None, *, remarks: list[str] | None = None
 ) -> Iterator[tuple[int, NDArray[Any]]]:
     """Stream stored volumes in blocks of about 8 MiB.
 
     Parameters
     ----------
-    file : NiftiFile
+    file : NiftiFile or LoadedImage
         The file.
     start, stop : int
         First volume and the one after the last.
@@ -287,7 +370,10 @@ def iter_volumes(
     IntegrityError
         If the file is cut, damaged, much longer than declared (with `remarks`) or changed since it was opened.
     """
-    _check_unchanged(file)
+    if isinstance(file, LoadedImage):
+        yield 0, file.values.reshape(len(file.values), -1)
+        return
+    check_unchanged(file)
     stop = file.shape[0] if stop is None else stop
     n_block = max(1, min(stop - start, _BLOCK_BYTES // max(file.volume_bytes, 1)))
     buffer = np.empty((n_block, file.volume_bytes), dtype=np.uint8)
@@ -372,11 +458,11 @@ class NiftiArray(BackendArray):
     def _read(self, key: tuple[Any, ...]) -> NDArray[np.float32]:
         picks = [np.arange(n)[k] for n, k in zip(self.shape, key, strict=True)]
         check_memory(self.file.path, 4 * int(np.prod([p.size for p in picks], dtype=object)), self.max_bytes)
-        _check_unchanged(self.file)
+        check_unchanged(self.file)
         if self.file.compressed:
             return self._read_stream(picks, key)
         stored = np.memmap(self.file.path, self.file.dtype, "r", self.file.offset, self.shape)
-        return self.file.scale(np.asarray(_outer(stored, key)))
+        return self.file.scale(np.asarray(outer(stored, key)))
 
     def _read_stream(self, picks: list[NDArray[np.intp]], key: tuple[Any, ...]) -> NDArray[np.float32]:
         times = np.atleast_1d(picks[0])
@@ -386,11 +472,11 @@ class NiftiArray(BackendArray):
             for first, block in iter_volumes(self.file, lo, hi):
                 rows = np.flatnonzero((times >= first) & (times < first + len(block)))
                 volumes = block.reshape(-1, *self.shape[1:])[times[rows] - first]
-                out[rows] = self.file.scale(_outer(volumes, (slice(None), *key[1:])))
+                out[rows] = self.file.scale(outer(volumes, (slice(None), *key[1:])))
         return out if picks[0].ndim else out[0]
 
 
-def _outer(array: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:
+def outer(array: NDArray[Any], key: tuple[Any, ...]) -> NDArray[Any]:
     """Index each axis on its own; slices and integers first, because they cost nothing."""
     view = array[tuple(slice(None) if isinstance(k, np.ndarray) else k for k in key)]
     axis = 0

@@ -1,12 +1,10 @@
-"""Read fMRI volumes: whole and lazy, inside a mask, or averaged over the regions of an atlas."""
+"""Read fMRI: volumes whole and lazy, inside a mask or averaged over an atlas; surfaces; CIFTI grayordinates."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,22 @@ from xarray.core import indexing
 
 from neuroalign import schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
-from neuroalign.loaders._nifti import NiftiArray, NiftiFile, check_memory, iter_volumes, open_nifti, verify_stream
+from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs, space_of
+from neuroalign.loaders._cifti import is_cifti, read_cifti
+from neuroalign.loaders._gifti import other_hemisphere, read_gifti
+from neuroalign.loaders._nifti import (
+    LoadedImage,
+    NiftiArray,
+    NiftiFile,
+    check_memory,
+    iter_volumes,
+    open_nifti,
+    verify_stream,
+)
 
 __all__ = ["read_fmri"]
 
-TR_RANGE = (0.1, 20.0)
-"""Repetition times (s) that are taken as possible."""
-
-_TR_TOLERANCE = 1e-3  # s; sidecars are often rounded to milliseconds
 _AFFINE_TOLERANCE = 0.05  # mm at the farthest corner of the volume: well below a voxel, above float32 rounding
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -41,23 +45,28 @@ class _Grid:
 
 
 def read_fmri(
-    path: str | os.PathLike[str],
+    path: Any,
     *,
     mask: Any = None,
     atlas: Any = None,
     space: str | None = None,
     tr: float | None = None,
     labels: Iterable[str] | Mapping[int, str] | None = None,
+    hemi: str | None = None,
+    pair: bool = False,
     lazy: bool = True,
     verify: bool = True,
+    keep_phi: bool = False,
     max_bytes: int = 8 * 2**30,
 ) -> xr.Dataset:
-    """Read a NIfTI image as labelled data.
+    """Read a NIfTI, GIFTI or CIFTI-2 image as labelled data.
 
     Parameters
     ----------
-    path : str or path-like
-        A ``.nii`` or ``.nii.gz`` file, 4-D, or 3-D (one map). Stored scaling is applied; values come as float32.
+    path : str, path-like, sequence of two of them, or nibabel image
+        A ``.nii`` or ``.nii.gz`` file, 4-D, or 3-D (one map); a ``.gii`` file (time series, maps, labels or a mesh),
+        or the two of a pair; a CIFTI-2 file such as ``.dtseries.nii`` or ``.pscalar.nii``; or a volume in memory.
+        Stored scaling is applied; values come as float32.
     mask : path or nibabel image, optional
         Volume with zeros outside and one other value inside. The run is streamed through it into (time, voxel).
     atlas : path or nibabel image, optional
@@ -67,33 +76,47 @@ def read_fmri(
         Name of the space; by default the entity ``space-`` of the file name.
     tr : float, optional
         Repetition time in s. By default ``RepetitionTime`` of the JSON sidecar beside the file, which must agree with
-        the header within 1 ms, or else the header alone.
+        the header (in CIFTI, the series axis) within 1 ms, or else the header alone.
     labels : sequence of str, or mapping of int to str, optional
         Names of the regions, in the order of their labels in `atlas` or by label. By default the labels themselves.
+    hemi : {'L', 'R'}, optional
+        Hemisphere of a GIFTI file that says it neither in ``AnatomicalStructurePrimary`` nor in its name
+        (``hemi-L``, ``lh.``, ``_lh``, ``.L.``).
+    pair : bool
+        Read the GIFTI file of the other hemisphere too, found by the name.
     lazy : bool
-        Whether whole volumes stay on disk until they are used. With a mask or atlas the result is always in memory.
+        Whether whole volumes and CIFTI matrices stay on disk until they are used. With a mask or atlas, from GIFTI
+        (XML) and for labels the result is always in memory.
     verify : bool
         Read compressed files to their end, which compares their checksum and catches every flipped bit; refuse an
-        uncompressed file with bytes after the last voxel. Lazy opening of a ``.nii.gz`` then costs one pass over it.
+        uncompressed file with bytes after the last value. Lazy opening of a ``.nii.gz`` then costs one pass over it.
+    keep_phi : bool
+        Keep header fields and metadata that may name people, dates and folders.
     max_bytes : int
         Refuse to allocate more than this for one result.
 
     Returns
     -------
     Dataset
-        Variable ``bold`` with dims (time, k, j, i) in file order, (time, voxel) or (time, roi); attrs ``tr``,
-        ``affine`` (except regions), ``space`` and, where the sidecar has them, ``slice_timing`` and ``start_time``.
-        A 3-D image gives the variable ``map`` with dims (k, j, i), (voxel) or (roi), without time.
+        Variable ``bold`` with dims (time, k, j, i) in file order, (time, voxel), (time, roi), (time, vertex) or
+        (time, grayordinate); attrs ``tr``, ``affine`` (except regions), ``space`` and, where the sidecar has them,
+        ``slice_timing`` and ``start_time``: the clock counts volumes, and values are those of ``time + start_time``.
+        A 3-D image gives the variable ``map`` with dims (k, j, i), (voxel) or (roi); maps of GIFTI and CIFTI have
+        dims (map_name, site); labels are the variable ``label``, with their names as the coordinate ``roi``; a mesh
+        has positions (mm) and the variable ``triangle``. Headers are kept for the way back (`neuroalign.convert`).
 
     Raises
     ------
     IntegrityError
-        If a file is missing, cut or damaged, or declares more than it can hold.
+        If a file is missing, cut or damaged, declares more than it can hold, defines XML entities, or points at data
+        outside its folder.
     SchemaError
-        If the repetition time is unknown, contradictory or outside 0.1-20 s, or if the grid or space of the mask or
-        atlas is not that of the run (affines may differ by 0.05 mm at the farthest corner).
+        If the repetition time is unknown, contradictory or outside 0.1-20 s, if the grid or space of the mask or
+        atlas is not that of the run (affines may differ by 0.05 mm at the farthest corner), or if the hemisphere is
+        unknown.
     ConfigError
-        If `labels` does not fit the atlas or the result is larger than `max_bytes`.
+        If `labels` does not fit the atlas, the result is larger than `max_bytes`, or an option is not for this kind
+        of file.
 
     Examples
     --------
@@ -104,36 +127,87 @@ def read_fmri(
     >>> read_fmri(folder / "run_bold.nii.gz", tr=2.0)["bold"].sizes
     Frozen({'time': 6, 'k': 2, 'j': 2, 'i': 2})
     """
-    path = Path(path)
-    file = _open(path, verify)
-    space = space or _space_of(path.name)
-    sidecar = _sidecar(path)
+    volume = {"mask": mask, "atlas": atlas, "labels": labels}
+    surface = {"hemi": hemi, "pair": pair or None}
+    options: dict[str, Any] = {"space": space, "tr": tr, "keep_phi": keep_phi, "max_bytes": max_bytes}
+    if hasattr(path, "dataobj"):
+        _refuse("a volume in memory", **surface)
+        image = LoadedImage.of(path, keep_phi=keep_phi)
+        return _read_volumes(image, image.path, **volume, space=space, tr=tr, lazy=False, max_bytes=max_bytes)
+    paths = [Path(p) for p in path] if isinstance(path, Sequence) and not isinstance(path, str) else [Path(path)]
+    if all(p.name.lower().endswith(".gii") for p in paths) and 1 <= len(paths) <= 2:
+        _refuse("a surface", **volume)
+        paths = [*paths, other_hemisphere(paths[0])] if pair and len(paths) == 1 else paths
+        ds, sources = read_gifti(paths, hemi=hemi, **options)
+        return schema.stamp(ds, "read_fmri", sources=sources)
+    if len(paths) != 1:
+        raise ConfigError("Only the two GIFTI files of a pair are read together.", expected="two .gii files", got=path)
+    _refuse("volumes and grayordinates", **surface)
+    _exists(paths[0])
+    if is_cifti(paths[0]):
+        _refuse("grayordinates", **volume)
+        ds = read_cifti(paths[0], lazy=lazy, verify=verify, **options)
+        return schema.stamp(ds, "read_fmri", sources=paths)
+    file = open_nifti(paths[0], strict=verify, keep_phi=keep_phi)
+    options = {"space": space, "tr": tr, "lazy": lazy, "max_bytes": max_bytes, "remarks": [] if verify else None}
+    return _read_volumes(file, paths[0], **volume, **options)
+
+
+def _refuse(kind: str, **options: Any) -> None:
+    given = [f"{name}=" for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigError(f"Not an option for {kind}.", got=", ".join(given), fix="leave it out")
+
+
+def _exists(path: Path) -> None:
+    if not path.is_file():
+        raise IntegrityError(
+            "There is no such file.", expected="a .nii, .nii.gz or .gii file", got="nothing", where=str(path)
+        )
+
+
+def _read_volumes(
+    file: NiftiFile | LoadedImage,
+    path: str | Path,
+    *,
+    mask: Any,
+    atlas: Any,
+    labels: Any,
+    space: str | None,
+    tr: float | None,
+    lazy: bool,
+    max_bytes: int,
+    remarks: list[str] | None = None,
+) -> xr.Dataset:
+    """Read volumes whole, in a mask or over an atlas; `remarks` asks for the check of checksums."""
+    space = space or space_of(Path(path).name)
+    sidecar = read_sidecar(path) if isinstance(path, Path) else {}
     tr = _repetition_time(file, sidecar, tr) if file.ndim == 4 else 1.0
-    remarks: list[str] | None = [] if verify else None
     grids = {
         name: _grid(image, name, file, space, remarks)
         for name, image in (("mask", mask), ("atlas", atlas))
         if image is not None
     }
-    common: dict[str, Any] = {"tr": tr, "space": space, "attrs": _sidecar_attrs(sidecar)}
+    common: dict[str, Any] = {"tr": tr, "space": space, "attrs": sidecar_attrs(sidecar)}
+    header = {"nifti_header": file.header}
     if "mask" in grids:
+        common["attrs"] |= header
         ds = _masked(file, grids["mask"], grids.get("atlas"), labels, max_bytes, remarks, **common)
     elif "atlas" in grids:
         ds = _regions(file, grids["atlas"], labels, max_bytes, remarks, **common)
     else:
+        common["attrs"] |= header
         ds = schema.fmri_volume(_volume(file, lazy, remarks, max_bytes), affine=file.matrix, **common)
     for remark in remarks or []:
         ds = schema.log(ds, remark)
-    sources = [path, *(Path(image) for image in (mask, atlas) if isinstance(image, str | os.PathLike))]
+    sources = [Path(image) for image in (path, mask, atlas) if isinstance(image, str | os.PathLike)]
+    if isinstance(file, LoadedImage):
+        sources = sources[1:]
     return schema.stamp(ds if file.ndim == 4 else _as_map(ds), "read_fmri", sources=sources)
 
 
-def _open(path: Path, verify: bool) -> NiftiFile:
-    if not path.is_file():
-        raise IntegrityError(
-            "There is no such file.", expected="a .nii or .nii.gz file", got="nothing", where=str(path)
-        )
-    return open_nifti(path, strict=verify)
+def _repetition_time(file: NiftiFile | LoadedImage, sidecar: dict[str, Any], tr: float | None) -> float:
+    return repetition_time(file.path, Written(file.zoom_t, file.time_unit), sidecar, tr)
 
 
 def _as_map(ds: xr.Dataset) -> xr.Dataset:
@@ -145,8 +219,8 @@ def _as_map(ds: xr.Dataset) -> xr.Dataset:
     return ds
 
 
-def _volume(file: NiftiFile, lazy: bool, remarks: list[str] | None, max_bytes: int) -> Any:
-    if lazy:
+def _volume(file: NiftiFile | LoadedImage, lazy: bool, remarks: list[str] | None, max_bytes: int) -> Any:
+    if lazy and isinstance(file, NiftiFile):
         if remarks is not None:
             remarks += verify_stream(file)
         return indexing.LazilyIndexedArray(NiftiArray(file, max_bytes))
@@ -158,7 +232,13 @@ def _volume(file: NiftiFile, lazy: bool, remarks: list[str] | None, max_bytes: i
 
 
 def _masked(
-    file: NiftiFile, mask: _Grid, atlas: _Grid | None, labels: Any, max_bytes: int, remarks: Any, **common: Any
+    file: NiftiFile | LoadedImage,
+    mask: _Grid,
+    atlas: _Grid | None,
+    labels: Any,
+    max_bytes: int,
+    remarks: Any,
+    **common: Any,
 ) -> xr.Dataset:
     index = np.flatnonzero(_binary(mask))
     check_memory(file.path, 4 * file.shape[0] * index.size, max_bytes)
@@ -176,7 +256,14 @@ def _masked(
 
 
 def _regions(
-    file: NiftiFile, atlas: _Grid, labels: Any, max_bytes: int, remarks: Any, *, space: str | None, **common: Any
+    file: NiftiFile | LoadedImage,
+    atlas: _Grid,
+    labels: Any,
+    max_bytes: int,
+    remarks: Any,
+    *,
+    space: str | None,
+    **common: Any,
 ) -> xr.Dataset:
     values, names = _regions_of(atlas, labels)
     flat = values.ravel()
@@ -190,7 +277,8 @@ def _regions(
         sums = np.add.reduceat(block[:, order].astype(np.float64), starts, axis=1)
         out[first : first + len(block)] = sums / counts * file.slope + file.inter
     common["attrs"] = {**common["attrs"], "atlas": Path(atlas.name).name} | ({"space": space} if space else {})
-    return schema.fmri_regions(out, roi=names, coords={"n_voxels": counts}, **common)
+    coords = {"n_voxels": counts, "label": flat[order][starts]}
+    return schema.fmri_regions(out, roi=names, coords=coords, **common)
 
 
 def _binary(mask: _Grid) -> NDArray[np.bool_]:
@@ -236,7 +324,7 @@ def _regions_of(atlas: _Grid, labels: Any) -> tuple[NDArray[np.int64], list[str]
     return values, [str(named[v]) for v in found]
 
 
-def _grid(image: Any, role: str, file: NiftiFile, space: str | None, remarks: list[str] | None) -> _Grid:
+def _grid(image: Any, role: str, file: NiftiFile | LoadedImage, space: str | None, remarks: list[str] | None) -> _Grid:
     """Read a mask or atlas and make sure that it lies on the grid of the run."""
     grid = (
         _grid_from_path(Path(image), remarks) if isinstance(image, str | os.PathLike) else _grid_from_image(image, role)
@@ -272,13 +360,14 @@ def _grid(image: Any, role: str, file: NiftiFile, space: str | None, remarks: li
 
 
 def _grid_from_path(path: Path, remarks: list[str] | None) -> _Grid:
-    file = _open(path, remarks is not None)
+    _exists(path)
+    file = open_nifti(path, strict=remarks is not None)
     if file.shape[0] != 1:
         raise SchemaError(
             "A mask or atlas has one volume.", expected="3-D", got=f"{file.shape[0]} volumes", where=str(path)
         )
     (values,) = [file.scale(block[0]) for _, block in iter_volumes(file, remarks=remarks)]
-    return _Grid(values.reshape(file.shape[1:]), file.matrix, str(path), _space_of(path.name))
+    return _Grid(values.reshape(file.shape[1:]), file.matrix, str(path), space_of(path.name))
 
 
 def _grid_from_image(image: Any, role: str) -> _Grid:
@@ -293,7 +382,7 @@ def _grid_from_image(image: Any, role: str) -> _Grid:
     if values.ndim > 3 and values.size == math.prod(values.shape[:3]):
         values = values.reshape(values.shape[:3])
     name = image.get_filename() if hasattr(image, "get_filename") else None
-    space = _space_of(Path(name).name) if name else None
+    space = space_of(Path(name).name) if name else None
     return _Grid(values.T, np.asarray(image.affine), name or f"the {role} image", space)
 
 
@@ -302,72 +391,3 @@ def _corner_distance(a: NDArray[Any], b: NDArray[Any], shape: tuple[int, ...]) -
     k, j, i = ((0, n - 1) for n in shape)
     corners = np.array([(x, y, z, 1) for x in i for y in j for z in k], dtype=float)
     return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())
-
-
-def _space_of(name: str) -> str | None:
-    found = re.search(r"(?:^|_)space-([A-Za-z0-9]+)", name)
-    return found.group(1) if found else None
-
-
-def _sidecar(path: Path) -> dict[str, Any]:
-    """Read the JSON file beside the image, or give an empty mapping."""
-    side = path.with_name(re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE) + ".json")
-    if not side.is_file():
-        return {}
-    try:
-        content = json.loads(side.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise IntegrityError("The JSON sidecar cannot be read.", got=str(error), where=str(side)) from error
-    if not isinstance(content, dict):
-        raise IntegrityError("The JSON sidecar is not an object.", got=type(content).__name__, where=str(side))
-    return content
-
-
-def _sidecar_attrs(sidecar: dict[str, Any]) -> dict[str, Any]:
-    attrs: dict[str, Any] = {}
-    timing, start = sidecar.get("SliceTiming"), sidecar.get("StartTime")
-    if isinstance(timing, list) and all(isinstance(v, int | float) for v in timing):
-        attrs["slice_timing"] = [float(v) for v in timing]
-    if isinstance(start, int | float):
-        attrs["start_time"] = float(start)
-    return attrs
-
-
-def _repetition_time(file: NiftiFile, sidecar: dict[str, Any], tr: float | None) -> float:
-    """Settle the repetition time in s: the argument, or sidecar and header, which must agree."""
-    if tr is not None:
-        return _possible_tr(file, tr, "the argument tr=")
-    header = file.zoom_t * _SECONDS.get(file.time_unit, math.nan)
-    if "RepetitionTime" not in sidecar:
-        if "VolumeTiming" in sidecar:
-            raise SchemaError(
-                "The volumes are not equally spaced in time (VolumeTiming).", where=file.path, fix="pass tr= in s"
-            )
-        return _possible_tr(file, header, f"the header (pixdim[4] = {file.zoom_t:g}, unit {file.time_unit})")
-    value = _possible_tr(file, sidecar["RepetitionTime"], "RepetitionTime of the JSON sidecar")
-    # Writers that know no repetition time leave pixdim[4] at 0 or 1 and the unit unknown.
-    silent = file.time_unit == "unknown" and file.zoom_t in (0.0, 1.0)
-    readings = [header] if file.time_unit != "unknown" else [file.zoom_t * f for f in _SECONDS.values()]
-    if silent or file.zoom_t == 0 or any(abs(r - value) <= _TR_TOLERANCE for r in readings):
-        return value
-    raise SchemaError(
-        "The repetition time of the header is not that of the JSON sidecar.",
-        expected=f"{value:g} s (RepetitionTime)",
-        got=f"pixdim[4] = {file.zoom_t:g} {file.time_unit}",
-        where=file.path,
-        fix=f"pass the right one, for example tr={value:g}",
-    )
-
-
-def _possible_tr(file: NiftiFile, value: Any, source: str) -> float:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if number and TR_RANGE[0] <= value <= TR_RANGE[1]:
-        return float(value)
-    hint = next((v for f in (1e-3, 1e-6) if number and TR_RANGE[0] <= (v := float(value) * f) <= TR_RANGE[1]), None)
-    raise SchemaError(
-        "The repetition time is unknown or impossible.",
-        expected=f"{TR_RANGE[0]} to {TR_RANGE[1]} s",
-        got=f"{value!r} from {source}",
-        where=file.path,
-        fix="pass tr= in s" + (f"; this looks like another unit: tr={hint:g}" if hint else ""),
-    )

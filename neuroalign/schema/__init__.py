@@ -16,7 +16,7 @@ from neuroalign.schema._build import (
     stimulus_table,
 )
 from neuroalign.schema._build_spikes import spike_counts, spikes
-from neuroalign.schema._build_surface import fmri_grayordinates, fmri_surface, maps, surface_mesh
+from neuroalign.schema._build_surface import fmri_grayordinates, fmri_surface, label_maps, maps, surface_mesh
 from neuroalign.schema._clock import clock, time_index, to_samples
 from neuroalign.schema._names import (
     MODALITIES,
@@ -52,6 +52,7 @@ __all__ = [
     "fmri_volume",
     "history",
     "inherit",
+    "label_maps",
     "log",
     "maps",
     "modality_of",

@@ -243,24 +243,74 @@ def maps(
     return travel(ds.assign_attrs({name: value for name, value in given.items() if value is not None}), "map")
 
 
+def label_maps(
+    values: ArrayLike,
+    *,
+    map_name: ArrayLike,
+    dim: str,
+    coords: Mapping[str, Any],
+    names: Sequence[Mapping[int, str]],
+    space: str | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Build maps of region labels over the sites of a recording.
+
+    Parameters
+    ----------
+    values : array_like of int, shape (n_maps, n_sites)
+        Label of each site.
+    map_name, dim, coords, space, attrs
+        As in `maps`.
+    names : sequence of mapping of int to str
+        Names of the labels, one mapping a map.
+
+    Returns
+    -------
+    Dataset
+        Variable ``label`` (int32) with dims (map_name, `dim`), and their names as the coordinate ``roi`` of the same
+        dims, empty for labels without a name.
+
+    Examples
+    --------
+    >>> ds = label_maps([[0, 2]], map_name=["aparc"], dim="vertex", coords={"hemi": ["L", "L"]}, names=[{2: "V1"}])
+    >>> ds["roi"].values.tolist()
+    [['', 'V1']]
+    """
+    keys = np.asarray(values)
+    if keys.ndim != 2 or keys.dtype.kind not in "iu" or len(names) != len(keys):
+        raise SchemaError(
+            "Not maps of labels.",
+            expected="integers (n_maps, n_sites), and names for each map",
+            got=f"{keys.dtype} of shape {keys.shape}, {len(names)} mappings",
+        )
+    ds = maps(np.zeros(keys.shape, np.float32), map_name=map_name, dim=dim, coords=coords, units="1", space=space)
+    roi = np.empty(keys.shape, dtype=object)
+    for row, (found, table) in enumerate(zip(keys, names, strict=True)):
+        unique, inverse = np.unique(found, return_inverse=True)
+        roi[row] = np.array([str(table.get(int(key), "")) for key in unique], dtype=object)[inverse]
+    ds = ds.assign(label=(("map_name", dim), keys.astype(np.int32), ds["map"].attrs)).drop_vars("map")
+    ds = ds.assign_coords(roi=(("map_name", dim), roi)).assign_attrs(attrs or {})
+    return travel(ds, "label")
+
+
 def surface_mesh(
     points: ArrayLike,
     triangles: ArrayLike,
     *,
-    hemi: str,
+    hemi: str | ArrayLike,
     space: str | None = None,
     attrs: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Build the mesh of one hemisphere.
+    """Build the mesh of one hemisphere, or of both.
 
     Parameters
     ----------
     points : array_like, shape (n_vertices, 3)
         Positions in mm.
     triangles : array_like of int, shape (n_triangles, 3)
-        Vertex numbers of the corners.
-    hemi : {'L', 'R'}
-        Hemisphere.
+        Rows of `points` at the corners.
+    hemi : {'L', 'R'} or array_like of str, shape (n_vertices,)
+        Hemisphere, of all vertices or of each.
     space, attrs
         As in `fmri_surface`.
 

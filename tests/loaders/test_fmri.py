@@ -323,10 +323,11 @@ def test_real_millisecond_header_and_missing_unit_are_refused(real_data: RealDat
         read_fmri(next(folder.glob("*_bold.nii.gz")))
 
 
-def test_real_cifti_is_refused(real_data: RealData) -> None:
-    for path in real_data("nibabel-nifti-gifti-cifti").glob("Conte69*.nii"):
+def test_real_cifti_is_no_mask(real_data: RealData) -> None:
+    folder = real_data("nibabel-nifti-gifti-cifti")
+    for path in folder.glob("Conte69*.nii"):
         with pytest.raises(SchemaError, match="CIFTI-2"):
-            read_fmri(path)
+            read_fmri(folder / "functional.nii", mask=path)
 
 
 def test_real_mask_equals_nilearn(real_data: RealData) -> None:
