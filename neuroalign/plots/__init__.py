@@ -11,7 +11,10 @@ from typing import Any
 
 from neuroalign.plots._auto import auto
 from neuroalign.plots.bars import bars
+from neuroalign.plots.bold import carpet, mean_epi, parcellation
+from neuroalign.plots.montage import electrodes, layout
 from neuroalign.plots.rdms import rdm, rdm_grid
+from neuroalign.plots.recordings import butterfly, erp_image, traces
 from neuroalign.plots.rsa import rsa_bars
 from neuroalign.plots.scores import alphas, distribution, layer_profile, score_vs_ceiling
 from neuroalign.plots.sensors import topomap
@@ -24,8 +27,15 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "auto": auto,
     "bars": bars,
     "brain": brain,
+    "butterfly": butterfly,
+    "carpet": carpet,
     "distribution": distribution,
+    "electrodes": electrodes,
+    "erp_image": erp_image,
+    "layout": layout,
     "layer_profile": layer_profile,
+    "mean_epi": mean_epi,
+    "parcellation": parcellation,
     "rdm": rdm,
     "rdm_grid": rdm_grid,
     "rsa_bars": rsa_bars,
@@ -33,6 +43,7 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "score_vs_ceiling": score_vs_ceiling,
     "timecourse": timecourse,
     "topomap": topomap,
+    "traces": traces,
 }
 
 __all__ = ["PLOTS", *PLOTS]  # noqa: PLE0604

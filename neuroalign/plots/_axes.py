@@ -31,9 +31,28 @@ def new_axes(ax: Axes | None, size: tuple[float, float] = (6.0, 4.0)) -> Axes:
     return plt.figure(figsize=size, layout="constrained").subplots()
 
 
+def with_room(ax: Axes | None, size: tuple[float, float], *, top: float = 0.0, bottom: float = 0.0) -> Axes:
+    """Give axes as `new_axes` does; a new figure keeps these shares free for labels of insets, which no layout sees."""
+    made = new_axes(ax, size)
+    if ax is None:
+        made.figure.get_layout_engine().set(rect=(0.0, bottom, 1.0, 1.0 - top - bottom))  # type: ignore[union-attr, call-arg]
+    return made
+
+
 def colour(index: int) -> str:
     """Give the colour of the index-th group."""
     return PALETTE[index % len(PALETTE)]
+
+
+def colours(n: int) -> list[str]:
+    """Give `n` different colours: beyond the palette the hue steps by the golden angle, so that neighbours differ."""
+    if n <= len(PALETTE):
+        return list(PALETTE[:n])
+    from matplotlib.colors import hsv_to_rgb, to_hex
+
+    turn = np.arange(n) * 0.61803398875 % 1.0
+    parts = np.stack([turn, np.resize([0.75, 0.5, 0.9], n), np.resize([0.85, 0.95], n)], axis=1)
+    return [to_hex(shade) for shade in hsv_to_rgb(parts)]
 
 
 def line_style(index: int) -> str:

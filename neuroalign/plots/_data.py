@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neuroalign.errors import SchemaError
 from neuroalign.plots._text import safe
+from neuroalign.schema import MODALITIES, modality_of
 
 Labelled = xr.DataArray | xr.Dataset
 
@@ -56,6 +57,22 @@ def as_array(values: Labelled, name: str = "score") -> xr.DataArray:
         got=[str(key) for key in values.data_vars],
         fix="pass one variable, for example result['score']",
     )
+
+
+def as_recording(values: Labelled) -> xr.DataArray:
+    """Give the recording inside a Dataset of the data model, with the attributes of both; an array is one itself."""
+    if isinstance(values, xr.Dataset) and (modality := modality_of(values)) in MODALITIES:
+        array = values[MODALITIES[str(modality)]]
+        return array.assign_attrs({**values.attrs, **array.attrs})
+    return as_array(values)
+
+
+def of_one_unit(array: xr.DataArray) -> xr.DataArray:
+    """Name the unit of channels that come from a recording of mixed units."""
+    if "units" not in array.coords or array["units"].dims != ("channel",):
+        return array
+    units = sorted(set(array["units"].values.tolist()))
+    return array.assign_attrs(units=units[0] if len(units) == 1 else "mixed")
 
 
 def as_dataset(result: Any) -> Any:

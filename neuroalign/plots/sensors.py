@@ -16,6 +16,7 @@ from neuroalign.plots._data import (
     as_array,
     companion,
     matched,
+    of_one_unit,
     peak,
     readable,
     require_dims,
@@ -93,9 +94,9 @@ def topomap(
     """
     mne = require("mne", "eeg")
     array, mask = _one_moment(as_array(values), companion(values, significant, "significant"), time)
-    array, mask, kind = _one_kind(array, mask, channel_type)
+    array, mask, kind = one_kind(array, mask, channel_type)
     shown = readable(array)
-    data, points, marks = _join_pairs(array, mask, kind)
+    data, points, marks = join_pairs(array, mask, kind)
     data = data * shown.factor
     shades, finite = scale(data, vlim=vlim, cmap=cmap), np.isfinite(data)
     if finite.sum() < 3 or not spread_out(points[finite]):
@@ -136,7 +137,7 @@ def _one_moment(
     return array.isel(time=index), mask
 
 
-def _one_kind(
+def one_kind(
     array: xr.DataArray, mask: xr.DataArray | None, wanted: str | None
 ) -> tuple[xr.DataArray, xr.DataArray | None, str]:
     """Keep the sensors of one type that have a position; without ``channel_type`` they are taken for EEG."""
@@ -166,7 +167,7 @@ def _one_kind(
         raise SchemaError("Sensor positions are not in metres.", expected=f"within {FAR} m", got=f"{far:g} m")
     if mask is not None and "channel" in mask.dims:
         mask = mask.isel(channel=keep).isel(channel=placed)
-    return array.isel(channel=placed), mask, kind
+    return of_one_unit(array.isel(channel=placed)), mask, kind
 
 
 def positions(array: xr.DataArray, dim: str = "channel") -> NDArray[np.float64]:
@@ -197,7 +198,7 @@ def spread_out(points: NDArray[np.float64]) -> bool:
     return bool(sizes[1] > 0.05 * sizes[0])
 
 
-def _join_pairs(
+def join_pairs(
     array: xr.DataArray, mask: xr.DataArray | None, kind: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Make one point of the two gradiometers at one place; a point is marked when either of them is."""
@@ -215,7 +216,7 @@ def _join_pairs(
     return joined, places, np.bincount(group, marks) > 0
 
 
-def _info(mne: Any, points: NDArray[np.float64], kind: str) -> Any:
+def as_info(mne: Any, points: NDArray[np.float64], kind: str) -> Any:
     """Make an MNE Info with these sensors; pairs of gradiometers are already joined, so they go as magnetometers."""
     names = [f"s{index}" for index in range(len(points))]
     info = mne.create_info(names, 1.0, "eeg" if kind == "eeg" else "mag")
@@ -252,7 +253,7 @@ def _paint(
     nudge = np.random.default_rng(0).uniform(-1e-5, 1e-5, points.shape) if _on_a_circle(points, kind) else 0.0
     mne.viz.plot_topomap(
         data,
-        _info(mne, points + nudge, kind),
+        as_info(mne, points + nudge, kind),
         axes=ax,
         show=False,
         cmap=shades.cmap,

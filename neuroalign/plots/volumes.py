@@ -92,17 +92,18 @@ def brain(
         ax = new_axes(ax, (7.4, 2.9))
         panel = _markers(plotting, ax, array, mask, shades)
     else:
-        glass = _is_standard(array, "space") if view == "auto" else view == "glass"
+        glass = in_standard_space(array, "space") if view == "auto" else view == "glass"
         image, inside = to_image(array * shown.factor, atlas=atlas, significant=mask)
         ax = new_axes(ax, (7.4, 2.9))
         draw = _glass if glass else _slices
         panel = draw(plotting, ax, image, inside if background is None else background, shades)
-    _follow(panel, ax)
+    follow(panel, ax)
     colour_bar(ax, shades, shown.label, shrink=0.85)
     return ax
 
 
-def _is_standard(array: xr.DataArray, attribute: str) -> bool:
+def in_standard_space(array: xr.DataArray, attribute: str) -> bool:
+    """Tell whether positions are those of a brain that has the shape of the glass brain's outline."""
     return str(array.attrs.get(attribute, "")).lower().startswith(STANDARD)
 
 
@@ -212,7 +213,7 @@ def _slices(plotting: Any, ax: Axes, image: Any, background: Any, shades: Scale)
         figure=ax.figure,
         axes=ax,
         display_mode="z",
-        cut_coords=_cuts(image),
+        cut_coords=cuts(image),
         cmap=shades.cmap,
         vmin=shades.low,
         vmax=shades.high,
@@ -227,14 +228,16 @@ def _slices(plotting: Any, ax: Axes, image: Any, background: Any, shades: Scale)
     return panel
 
 
-def _cuts(image: Any) -> list[float]:
+def cuts(image: Any) -> list[float]:
     """Choose the heights (mm) of at most five slices, so that each stands for as many voxels with values."""
     filled = np.argwhere(np.asarray(image.dataobj) != 0)
     if len(filled) == 0:
         filled = np.array([[size // 2 for size in image.shape]])
-    heights = np.sort((filled @ image.affine[:3, :3].T + image.affine[:3, 3])[:, 2].round(3))
+    heights = np.sort((filled @ image.affine[:3, :3].T + image.affine[:3, 3])[:, 2])
     middles = (np.arange(SLICES) + 0.5) / SLICES
-    return [float(height) for height in np.unique(heights[(middles * len(heights)).astype(int)])]
+    chosen = heights[(middles * len(heights)).astype(int)]
+    # One height a slice; rounding alone could lead out of an image of a single slice.
+    return chosen[np.unique(chosen.round(3), return_index=True)[1]].tolist()
 
 
 def _markers(plotting: Any, ax: Axes, array: xr.DataArray, mask: xr.DataArray | None, shades: Scale) -> Any:
@@ -259,13 +262,13 @@ def _markers(plotting: Any, ax: Axes, array: xr.DataArray, mask: xr.DataArray | 
         node_kwargs={"edgecolors": [INK if full else MUTED for full in solid], "linewidths": 0.5},
         colorbar=False,
     )
-    if dim == "channel" and not _is_standard(array, "coord_frame"):
+    if dim == "channel" and not in_standard_space(array, "coord_frame"):
         frame = array.attrs.get("coord_frame", "unknown")
         ax.set_title(f"coordinate frame: {safe(frame)} (the outline is an MNI brain)", fontsize=SMALL)
     return panel
 
 
-def _follow(panel: Any, ax: Axes) -> None:
+def follow(panel: Any, ax: Axes) -> None:
     """Keep nilearn's panels inside the axes when a layout moves these; nilearn places panels only once."""
     for cut in panel.axes.values():
         place = cut.ax.get_axes_locator()

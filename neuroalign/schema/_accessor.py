@@ -168,7 +168,7 @@ class NeuroAccessor:
             Where it was drawn.
         """
         obj = self._obj
-        if isinstance(obj, xr.Dataset):
+        if kind == "auto" and isinstance(obj, xr.Dataset):
             variables = list(obj.data_vars)
             if len(variables) != 1:
                 raise ConfigError(
