@@ -129,7 +129,7 @@ def test_regions_are_painted_back() -> None:
     back = step.inverse_transform(regions)
     assert back.dims == ds["bold"].dims
     for name in ("2", "11"):
-        painted = back.values[:, codes.T == int(name)]
+        painted = back.values[:, int(name) == codes.T]
         np.testing.assert_array_equal(painted, np.repeat(regions.sel(roi=[name]).values, painted.shape[1], axis=1))
     assert np.isnan(back.values[:, codes.T == 0]).all()
     assert back.attrs["affine"] == ds.attrs["affine"]
