@@ -190,7 +190,9 @@ def _rows(
 ) -> tuple[NDArray[np.float64], list[int], list[str]]:
     """Standardised rows (n_rows, n_times), where each group starts, and its name."""
     width = -(-len(order) // MOST_ROWS)
-    rows, starts, names = [], [], []
+    rows: list[NDArray[np.float64]] = []
+    starts: list[int] = []
+    names: list[str] = []
     for name in dict.fromkeys(group[order].tolist()):
         starts.append(len(rows))
         names.append(str(name) if name != 0 else "")

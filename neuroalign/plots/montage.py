@@ -80,7 +80,9 @@ def layout(
             sphere=head_sphere(points, kind),
         )
     for chosen, shade, marker in ((~bad, PALETTE[0], "o"), (bad, BAD, "X")):
-        ax.scatter(*flat[chosen].T, s=26, color=shade, marker=marker, linewidth=0, zorder=4, clip_on=False)
+        ax.scatter(
+            flat[chosen, 0], flat[chosen, 1], s=26, color=shade, marker=marker, linewidth=0, zorder=4, clip_on=False
+        )
     if len(points) <= MOST_NAMES if names is None else names:
         _write_names(ax, flat, labels(array, "channel"), bad)
     noted = f", {int(bad.sum())} bad" if bad.any() else ""
