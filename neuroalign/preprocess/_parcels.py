@@ -201,7 +201,7 @@ def _from_cifti(image: Any, sites: Labels) -> Atlas:
             "An atlas has one map of labels.",
             expected="a dlabel file with one map",
             got=f"{image.shape[0]} maps",
-            fix="read it with neuroalign.loaders.read_fmri and choose one: atlas.sel(map_name=...)",
+            fix="read it with neuroalign.loaders.read_fmri and choose one: atlas.isel(map_name=[0])",
         )
     table = {int(k): str(v[0]) for k, v in axes[0].label[0].items()}
     voxel = np.asarray(axes[1].voxel)
@@ -212,13 +212,14 @@ def _from_cifti(image: Any, sites: Labels) -> Atlas:
 def _from_labelled(atlas: xr.Dataset | xr.DataArray, sites: Labels) -> Atlas:
     attrs = dict(atlas.attrs)
     if isinstance(atlas, xr.Dataset):
-        if "map" not in atlas.data_vars:
-            raise SchemaError("This is no atlas.", expected="a variable map", got=list(atlas.data_vars))
-        attrs, atlas = {**atlas.attrs, **atlas["map"].attrs}, atlas["map"]
+        name = next((name for name in ("label", "map") if name in atlas.data_vars), None)
+        if name is None:
+            raise SchemaError("This is no atlas.", expected="a variable label or map", got=list(atlas.data_vars))
+        attrs, atlas = {**atlas.attrs, **atlas[name].attrs}, atlas[name]
     if "map_name" in atlas.dims:
         if atlas.sizes["map_name"] != 1:
             names = atlas["map_name"].values.tolist() if "map_name" in atlas.coords else atlas.sizes["map_name"]
-            raise SchemaError("An atlas has one map.", expected="one", got=names, fix="atlas.sel(map_name=...)")
+            raise SchemaError("An atlas has one map.", expected="one", got=names, fix="atlas.sel(map_name=name)")
         atlas = atlas.isel(map_name=0)
     spaces = (attrs.get("space"), sites.attrs.get("space"))
     if all(spaces) and spaces[0] != spaces[1]:
@@ -228,11 +229,14 @@ def _from_labelled(atlas: xr.Dataset | xr.DataArray, sites: Labels) -> Atlas:
         return Atlas(
             values.ravel(), _grid_places(sites, values.shape, np.reshape(attrs.get("affine", ()), (-1, 4))), {}
         )
-    coords = {str(n): ((str(atlas.dims[0]),), c.values) for n, c in atlas.coords.items() if c.dims == atlas.dims[:1]}
     if atlas.ndim != 1:
         raise SchemaError("An atlas has one label a site.", expected="one dimension", got=atlas.dims)
+    coords = {str(n): ((str(atlas.dims[0]),), c.values) for n, c in atlas.coords.items() if c.dims == atlas.dims}
+    table = {}
+    if "roi" in coords and atlas.dtype.kind in "iu":  # as read_fmri gives the names of labels
+        table = {k: n for k, n in zip(atlas.values.tolist(), map(str, coords["roi"][1]), strict=True) if n}
     own = Labels((str(atlas.dims[0]),), (atlas.sizes[atlas.dims[0]],), coords)
-    return Atlas(atlas.values, _find(_site_keys(own), _site_keys(sites)), {})
+    return Atlas(atlas.values, _find(_site_keys(own), _site_keys(sites)), table)
 
 
 def _grid_places(sites: Labels, shape: tuple[int, ...], affine: NDArray[Any]) -> NDArray[np.intp]:

@@ -62,10 +62,10 @@ class Parcellator(LabelledTransformer):
         Region of each site. By default the coordinate ``roi`` of the sites. Otherwise
 
         - an array with one label a site, whole numbers (0 outside) or text ("" outside);
-        - for voxels, a labels image (nibabel), or a Dataset with the variable ``map`` (k, j, i), on the same grid;
-        - for surfaces and grayordinates, a GIFTI or CIFTI labels image (nibabel), ``{"L": labels, "R": labels}``
-          with GIFTI images or arrays, or a Dataset with the variable ``map``. Sites are matched by hemisphere or
-          structure and vertex.
+        - for voxels, a labels image (nibabel), or what `neuroalign.loaders.read_fmri` gives for one, on the same grid;
+        - for surfaces and grayordinates, what `neuroalign.loaders.read_fmri` gives for a GIFTI or CIFTI file of labels
+          (with one map), such an image of nibabel, or ``{"L": labels, "R": labels}`` with GIFTI images or arrays.
+          Sites are matched by hemisphere or structure and vertex.
     labels : sequence of str, or mapping of int to str, optional
         Names of the regions, in the order of their labels in the atlas or by label. By default those that the atlas
         has, or the labels themselves.

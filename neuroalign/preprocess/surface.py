@@ -318,7 +318,7 @@ def _mesh(mesh: Any, name: str) -> Mesh:
     if isinstance(mesh, str | os.PathLike):
         mesh = _mesh_file(Path(mesh))
     if isinstance(mesh, xr.Dataset) and "triangle" in mesh:
-        mesh = np.column_stack([mesh[axis].values for axis in "xyz"]), mesh["triangle"].values
+        mesh = _one_side(mesh, name)
     elif hasattr(mesh, "agg_data"):
         mesh = mesh.agg_data(("pointset", "triangle"))
     elif hasattr(mesh, "coordinates") and hasattr(mesh, "faces"):
@@ -334,6 +334,16 @@ def _mesh(mesh: Any, name: str) -> Mesh:
         expected="a path, a GIFTI image, a Dataset of surface_mesh, or points (n, 3) in mm and triangles (m, 3)",
         got=type(mesh).__name__,
     )
+
+
+def _one_side(mesh: xr.Dataset, name: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Points and triangles of one hemisphere of a mesh that may have both."""
+    wanted = mesh["hemi"].values == name[0].upper()
+    if not wanted.any():
+        raise ConfigError(f"The mesh has no {name} hemisphere.", expected=name[0].upper(), got=mesh["hemi"].values[:1])
+    points = np.column_stack([mesh[axis].values for axis in "xyz"])[wanted]
+    corners = mesh["triangle"].values
+    return points, (np.cumsum(wanted) - 1)[corners[wanted[corners].all(axis=1)]]
 
 
 def _mesh_file(path: Path) -> Any:

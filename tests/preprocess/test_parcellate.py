@@ -364,3 +364,15 @@ def test_real_cifti_labels(real_data: RealData) -> None:
         if code in expected.index:
             np.testing.assert_allclose(out["bold"].sel(roi=name).values, expected.loc[code].values, rtol=1e-4)
     assert out["n_voxels"].values.sum() == (codes > 0).sum()
+    from neuroalign.loaders import read_fmri
+
+    read = read_fmri(next(folder.glob("*.dlabel.nii"))).isel(map_name=[0])
+    xr.testing.assert_equal(Parcellator(read).fit_transform(ds)["bold"], out["bold"])
+    curvature = read_fmri(folder / "rh.shape.curv.gii")["map"].values[0]
+    annotation = read_fmri(folder / "rh.aparc.annot.gii")
+    run = schema.fmri_surface(curvature[None, :1000], hemi="R", tr=1.0)  # of another mesh: the first vertices will do
+    found = Parcellator(annotation).fit_transform(run)
+    names = annotation["roi"].values[0, :1000]
+    for name in set(names) - {"???", "unknown"}:
+        mean = curvature[:1000][names == name].mean(dtype=float)
+        np.testing.assert_allclose(found["bold"].sel(roi=name).item(), mean, rtol=1e-5)

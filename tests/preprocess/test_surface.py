@@ -145,7 +145,12 @@ def test_meshes_in_all_forms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     dataset = schema.surface_mesh(points, triangles, hemi="L")
     ds = gradient()
     first = SurfaceSampler((points, triangles)).fit_transform(ds)["bold"].values
-    for mesh in (image, tmp_path / "ball.surf.gii", str(tmp_path / "lh.pial"), dataset):
+    both = schema.surface_mesh(
+        np.concatenate([points[::-1] + 99, points]),
+        np.concatenate([triangles, triangles + len(points)]),
+        hemi=np.repeat(["R", "L"], len(points)),
+    )
+    for mesh in (image, tmp_path / "ball.surf.gii", str(tmp_path / "lh.pial"), dataset, both):
         np.testing.assert_allclose(SurfaceSampler(mesh).fit_transform(ds)["bold"].values, first, atol=1e-4)
     monkeypatch.setattr("neuroalign.preprocess._nuisance._TILE_BYTES", 1)  # a volume at a time
     np.testing.assert_array_equal(SurfaceSampler((points, triangles)).fit_transform(ds)["bold"].values, first)
@@ -176,6 +181,7 @@ def test_faults_are_named(tmp_path: Path) -> None:
         ({"left_inner": mesh}, ds, ConfigError, "no outer"),
         ({"left": mesh, "left_inner": (mesh[0][:3], np.array([[0, 1, 2]]))}, ds, ConfigError, "inner side"),
         ({"left": mesh[0]}, ds, ConfigError, "not a mesh"),
+        ({"right": schema.surface_mesh(*mesh, hemi="L")}, ds, ConfigError, "no right hemisphere"),
         ({"left": (mesh[0], mesh[1] + 1)}, ds, ConfigError, "not a mesh"),
         ({"left": tmp_path / "absent.gii"}, ds, IntegrityError, "cannot be read"),
         ({"left": tmp_path / "cut.surf.gii"}, ds, IntegrityError, "cannot be read"),
@@ -204,6 +210,11 @@ def test_real_meshes(real_data: Callable[[str], Path]) -> None:
     points = np.concatenate([nib.load(path).agg_data("pointset") for path in paths])
     np.testing.assert_allclose(out["bold"].values, points.T, atol=2e-3)
     assert out.sizes["vertex"] == 64984
+    from neuroalign.loaders import read_fmri
+
+    meshes = [read_fmri(path) for path in paths]
+    read = SurfaceSampler(*meshes, space="fsLR32k").fit_transform(ds)
+    np.testing.assert_array_equal(read["bold"].values, out["bold"].values)
     codes = np.loadtxt(folder / "schaefer_400_conte69.csv", dtype=int)
     regions = Parcellator(codes).fit_transform(out)
     for row, axis in enumerate("xyz"):
