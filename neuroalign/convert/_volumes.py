@@ -85,8 +85,8 @@ def to_nifti(
     fill : float
         Value of voxels outside the mask or all regions, for example NaN.
     dtype : dtype or 'source', optional
-        Type of the stored numbers; ``'source'`` takes that of the file that was read, with its scaling. By default
-        float32, or int32 for labels.
+        Type of the numbers in a file; ``'source'`` takes that of the file that was read. By default float32, or int32
+        for labels. Whole numbers that fit an integer type are stored as they are; nibabel scales others to its range.
     **indexers
         Selection by label, for example ``band="semantics"``, ``time=12.0``, ``roi=["V1", "V2"]``.
 
@@ -124,19 +124,15 @@ def to_nifti(
     else:
         rows, dim = split(_with_axes(array), ("k", "j", "i"), "an image")
         values, matrix = rows.values, schema.affine(array)
-    image = values.T if dim else values[0].T  # (i, j, k[, row])
-    if np.issubdtype(stored, np.integer) and image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ConfigError("NaN and Inf have no integer.", expected="finite values", got=str(stored), fix="dtype='f4'")
+    image = _fitting(values.T if dim else values[0].T, stored)  # (i, j, k[, row])
     source = {} if "roi" in array.dims else json.loads(array.attrs.get("nifti_header", "{}"))
     kind = nib.Nifti2Image if source.get("version") == 2 or max(image.shape) > _LARGEST_NIFTI1 else nib.Nifti1Image
     header = kind.header_class()
+    header.set_data_shape(image.shape)
     _restore(header, source, _GEOMETRY + (_MEANING if array.name in _AS_READ else ()))
     _place(header, source, matrix)
-    header.set_data_shape(image.shape)
     _set_clock(header, source, array, dim)
     header.set_data_dtype(stored)
-    if isinstance(dtype, str) and dtype == "source":
-        header.set_slope_inter(source.get("slope"), source.get("inter"))
     return kind(image, matrix, header)
 
 
@@ -148,6 +144,17 @@ def _stored_type(array: xr.DataArray, dtype: DTypeLike | None) -> np.dtype[Any]:
     if "nifti_header" not in array.attrs or array.name not in _AS_READ:
         raise ConfigError("The type of the source is not known.", expected="values as read", fix="pass dtype='f4'")
     return np.dtype(json.loads(array.attrs["nifti_header"])["dtype"])
+
+
+def _fitting(values: NDArray[Any], stored: np.dtype[Any]) -> NDArray[Any]:
+    """Whole numbers as integers where the file will hold integers, so that nibabel does not scale them."""
+    if stored.kind not in "iu" or values.dtype.kind != "f":
+        return values.astype(stored) if stored.kind in "iu" else values
+    if not np.isfinite(values).all():
+        raise ConfigError("NaN and Inf have no integer.", expected="finite values", got=str(stored), fix="dtype='f4'")
+    limits = np.iinfo(stored)
+    whole = values.size and limits.min <= values.min() and values.max() <= limits.max and (values % 1 == 0).all()
+    return values.astype(stored) if whole else values
 
 
 def _with_axes(array: xr.DataArray) -> xr.DataArray:
