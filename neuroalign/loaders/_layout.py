@@ -1,17 +1,27 @@
-"""File names of BIDS data sets: entities, queries, and which sidecars apply to a file."""
+"""File names of BIDS data sets: entities, queries, and the recordings that a data set holds."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
-from neuroalign.loaders._text import read_json
+from neuroalign.loaders._formats import SUFFIXES
 
-__all__ = ["ENTITIES", "Recording", "find_recordings", "is_bids", "merged_json", "nearest", "parse_name"]
+__all__ = [
+    "ENTITIES",
+    "Recording",
+    "Study",
+    "check_link",
+    "find_recordings",
+    "is_bids",
+    "is_openfmri",
+    "open_study",
+    "parse_name",
+]
 
 #: Entities in the order of BIDS file names, by their long names in queries.
 ENTITIES = {
@@ -22,33 +32,131 @@ ENTITIES = {
 }  # fmt: skip
 _ENTITY = re.compile(r"([a-zA-Z]+)-([a-zA-Z0-9+]+)")
 _VALUE = re.compile(r"[A-Za-z0-9]+")
-#: Folder -> (suffix of its recordings, modality).
-_FOLDERS = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "func": "bold"}
+#: Folder -> modality.
 MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "func": "fmri"}
-_EXTENSIONS = {
-    "eeg": (".vhdr", ".edf", ".bdf", ".set", ".fif"),
-    "ieeg": (".vhdr", ".edf", ".bdf", ".set", ".fif"),
-    "meg": (".fif", ".ds", ".sqd", ".con"),
-    "bold": (".nii", ".nii.gz"),
+#: Folder -> suffix of its recordings.
+_FOLDERS = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "func": "bold"}
+_BOLD = (".nii", ".nii.gz", ".func.gii", ".dtseries.nii", ".ptseries.nii")
+#: Extensions of sensor files in data sets; those that no reader knows are refused where a query meets them.
+_SENSORS = {
+    "eeg": (".vhdr", ".edf", ".bdf", ".set", ".fif", ".fif.gz", ".cnt", ".mff", ".gdf", ".nwb"),
+    "ieeg": (".vhdr", ".edf", ".bdf", ".set", ".fif", ".fif.gz", ".nwb", ".mefd"),
+    "meg": (".fif", ".fif.gz", ".ds", ".sqd", ".con", ".kdf", ".raw", ".mhd", ""),
 }
+#: Suffixes that MNE-BIDS-pipeline writes, all of them FIF.
+_PROCESSED = ("raw", "epo", "ave")
+#: Suffixes of recordings beside the brain, such as breathing.
+BESIDE = ("physio", "stim")
+#: Suffixes that are read where none is asked for.
+CONTINUOUS = (*_FOLDERS.values(), "raw")
+SUFFIX_NAMES = (*CONTINUOUS, "epo", "ave", *BESIDE)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A data set on disk.
+
+    Attributes
+    ----------
+    root : Path
+        Folder with ``sub-*`` folders, or with the files themselves.
+    raw : Path or None
+        Root of the raw data set that a derivative was made from.
+    within : Path or None
+        Folder of one subject, session or modality, where only that is meant.
+    follow_links : bool
+        Whether links may lead out of the data set.
+    """
+
+    root: Path
+    raw: Path | None = None
+    within: Path | None = None
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording of a data set: its file, its entities and its modality."""
+    """One recording of a data set: its file, its entities and its modality.
+
+    Attributes
+    ----------
+    path : Path
+        The file; that of the left hemisphere where there is one a hemisphere.
+    entities : mapping of str to str
+        By their short names.
+    modality : str
+        ``eeg``, ``ieeg``, ``meg`` or ``fmri``.
+    suffix, extension : str
+        Such as ``bold`` and ``.nii.gz``.
+    mates : tuple of Path
+        Other files of the same recording.
+    """
 
     path: Path
     entities: Mapping[str, str]
     modality: str
+    suffix: str
+    extension: str
+    mates: tuple[Path, ...] = ()
 
 
 def is_bids(folder: Path) -> bool:
-    """Tell whether a folder is the root of a BIDS data set."""
+    """Tell whether a folder is a BIDS data set, a part of one, or holds files with BIDS names."""
     if not folder.is_dir():
         return False
-    return (folder / "dataset_description.json").is_file() or any(
-        (p / s).is_dir() for p in folder.glob("sub-*") for s in _FOLDERS
-    )
+    if (folder / "dataset_description.json").is_file() or _root_above(folder) is not None:
+        return True
+    if any((p / s).is_dir() for p in (*folder.glob("sub-*"), *folder.glob("sub-*/ses-*")) for s in _FOLDERS):
+        return True
+    return any(_flat(path) for path in folder.glob("sub-*_*"))
+
+
+def _root_above(folder: Path) -> Path | None:
+    """Root of the data set where this is the folder of a subject, session or modality with recordings."""
+    path = folder.parent if folder.name in _FOLDERS else folder
+    path = path.parent if re.fullmatch(r"ses-[A-Za-z0-9]+", path.name) else path
+    if not re.fullmatch(r"sub-[A-Za-z0-9]+", path.name) or (folder / "dataset_description.json").is_file():
+        return None
+    return path.parent if next(_below(folder), None) is not None else None
+
+
+def open_study(folder: str | Path, raw: str | Path | None = None, *, follow_links: bool = False) -> Study:
+    """Find the root of a data set, and the raw data set of a derivative.
+
+    Parameters
+    ----------
+    folder : path-like
+        The root, or the folder of one subject, session or modality.
+    raw : path-like, optional
+        Root of the raw data set; by default the folder above ``derivatives``.
+    follow_links : bool
+        Whether links may lead out of the data set.
+
+    Returns
+    -------
+    Study
+        The data set.
+
+    Raises
+    ------
+    IntegrityError
+        If there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    for path in (folder, *([] if raw is None else [Path(raw).expanduser()])):
+        if not path.is_dir():
+            raise IntegrityError("There is no such folder.", got=str(path), where=path.parent)
+    above = _root_above(folder.absolute())
+    root = folder if above is None else above
+    if raw is None and root.absolute().parent.name == "derivatives":
+        raw = root.absolute().parent.parent
+    origin = None if raw is None else Path(raw).expanduser()
+    return Study(root, origin, None if above is None else folder.absolute(), follow_links)
+
+
+def is_openfmri(folder: Path) -> bool:
+    """Tell whether a folder has the layout that OpenfMRI used before BIDS."""
+    return any(path.is_dir() for path in folder.glob("sub[0-9]*/BOLD"))
 
 
 def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
@@ -61,6 +169,7 @@ def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
     """
     stem, dot, extension = name.partition(".")
     *pairs, suffix = stem.split("_")
+    suffix = suffix.removeprefix("desc-") if suffix == "desc-events" else suffix  # as fMRI derivatives wrote them
     entities: dict[str, str] = {}
     for pair in pairs:
         match = _ENTITY.fullmatch(pair)
@@ -70,41 +179,71 @@ def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
     return (entities, suffix, dot + extension) if _VALUE.fullmatch(suffix) else None
 
 
-def check_query(query: Mapping[str, Any]) -> dict[str, str]:
+def check_query(query: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Translate long names to short ones and refuse values that cannot be part of a file name.
+
+    Parameters
+    ----------
+    query : mapping
+        Entity (long or short name) -> value, several values, or None for any.
+
+    Returns
+    -------
+    dict
+        Short name -> values.
 
     Raises
     ------
     ConfigError
-        If an entity is unknown or its value is not letters and digits.
+        If an entity is unknown or given twice, or its value is not letters and digits.
     """
-    wanted: dict[str, str] = {}
+    wanted: dict[str, tuple[str, ...]] = {}
     for name, value in query.items():
         if value is None:
             continue
         key = ENTITIES.get(name, name)
         if key not in ENTITIES.values():
             raise ConfigError("Unknown BIDS entity.", expected=", ".join(ENTITIES), got=name)
-        text = str(value).removeprefix(f"{key}-")
-        if not _VALUE.fullmatch(text):
-            raise ConfigError(
-                f"Not a value of a BIDS entity: {name}.", expected="letters and digits", got=str(value), where=name
-            )
-        wanted[key] = text
+        if key in wanted:
+            raise ConfigError("An entity is given twice.", expected="one value, or a list", got=name)
+        several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+        wanted[key] = tuple(_check_value(name, key, v) for v in (value if several else [value]))
+        if not wanted[key]:
+            raise ConfigError("No value for an entity.", expected="a value, or None for all", got=value, where=name)
     return wanted
 
 
-def find_recordings(root: Path, query: Mapping[str, Any], modality: str | None) -> list[Recording]:
+def _check_value(name: str, key: str, value: Any) -> str:
+    text = str(value).removeprefix(f"{key}-")
+    if isinstance(value, bool) or not _VALUE.fullmatch(text):
+        raise ConfigError(
+            f"Not a value of a BIDS entity: {name}.", expected="letters and digits", got=str(value), where=name
+        )
+    return text
+
+
+def find_recordings(
+    study: Study,
+    query: Mapping[str, Any],
+    modality: str | None,
+    suffix: str | Sequence[str] | None = None,
+    *,
+    check: bool = True,
+) -> list[Recording]:
     """List the recordings of a data set that fit a query.
 
     Parameters
     ----------
-    root : Path
-        Folder with ``sub-*`` folders.
+    study : Study
+        The data set.
     query : mapping
-        Entity (long or short name) -> value, or None for any.
+        Entity (long or short name) -> value, several values, or None for any; ``"none"`` for files without it.
     modality : {'eeg', 'ieeg', 'meg', 'fmri'} or None
         Kind of recording.
+    suffix : str or sequence of str, optional
+        Of the file names; by default those of continuous recordings.
+    check : bool
+        Refuse recordings that cannot be read: without content, or in a format that is not known here.
 
     Returns
     -------
@@ -116,127 +255,206 @@ def find_recordings(root: Path, query: Mapping[str, Any], modality: str | None) 
     ConfigError
         If the query is not valid.
     IntegrityError
-        If the folder is missing.
+        If a link leads out of the data set, or nowhere.
     SchemaError
         If nothing fits; with what there is.
     """
     wanted = check_query(query)
+    suffixes = _check_suffix(suffix)
     if modality is not None and modality not in MODALITIES.values():
         raise ConfigError("Unknown modality.", expected=", ".join(MODALITIES.values()), got=modality)
-    if not root.is_dir():
-        raise IntegrityError("There is no such folder.", got=str(root), where=root.parent)
-    everything = _scan(root)
-    found = [
-        r
-        for r in everything
-        if modality in (None, r.modality) and all(_same(r.entities.get(k), v) for k, v in wanted.items())
-    ]
-    if not found:
-        what = {k: sorted({r.entities[k] for r in everything if k in r.entities}) for k in [*wanted, "sub"]}
-        what["modality"] = sorted({r.modality for r in everything})
-        raise SchemaError(
-            "No recording of the data set fits.",
-            expected=" ".join(f"{k}-{v}" for k, v in wanted.items()) + (f" ({modality})" if modality else ""),
-            got=what if everything else "no recordings at all in sub-*/[ses-*/]{eeg,ieeg,meg,func}",
-            where=root,
-        )
+    everything = [r for r in _scan(study.root) if study.within is None or r.path.is_relative_to(study.within)]
+    if "hemi" not in wanted:
+        everything = _pairs(everything)
+    kind = [r for r in everything if modality in (None, r.modality) and r.suffix in suffixes]
+    found = [r for r in kind if _fits(r.entities, wanted, kind)]
+    _check_folders(kind, found, wanted)
+    missing = {
+        key: lost
+        for key, values in wanted.items()
+        if (lost := [v for v in values if not any(_same(r.entities.get(key), v) for r in found)])
+    }
+    if not found or missing:
+        raise _nothing(study.root, everything, wanted, modality, suffixes, missing if found else {})
+    for r in found if check else []:
+        for path in (r.path, *r.mates):
+            check_link(study, path)
+        _check_format(r)
     return found
+
+
+def _check_suffix(suffix: str | Sequence[str] | None) -> tuple[str, ...]:
+    if suffix is None:
+        return CONTINUOUS
+    chosen = (suffix,) if isinstance(suffix, str) else tuple(suffix)
+    if not chosen or set(chosen) - set(SUFFIX_NAMES):
+        raise ConfigError("Unknown suffix.", expected=", ".join(SUFFIX_NAMES), got=suffix)
+    return chosen
 
 
 def _same(have: str | None, wanted: str) -> bool:
     if have is None:
-        return False
-    return have == wanted or (have.isdigit() and wanted.isdigit() and int(have) == int(wanted))
+        return wanted == "none"
+    return have == wanted or (have.isdecimal() and wanted.isdecimal() and int(have) == int(wanted))
 
 
-def _scan(root: Path) -> list[Recording]:
-    found = []
-    for folder in sorted([*root.glob("sub-*"), *root.glob("sub-*/ses-*")]):
-        for kind, suffix in _FOLDERS.items():
-            for path in sorted((folder / kind).glob(f"*_{suffix}.*")):
-                parsed = parse_name(path.name)
-                if parsed is None or parsed[1] != suffix or parsed[2] not in _EXTENSIONS[suffix]:
-                    continue
-                # MNE follows a split FIF file from its first part.
-                if parsed[0].get("split", "1").lstrip("0") in ("1", ""):
-                    found.append(Recording(path, parsed[0], MODALITIES[kind]))
-    return found
+def _fits(entities: Mapping[str, str], wanted: Mapping[str, Sequence[str]], others: Sequence[Recording]) -> bool:
+    """Compare entities; ``1`` means ``01`` only where there is no ``1``."""
+    for key, values in wanted.items():
+        have = entities.get(key)
+        if have in values:
+            continue
+        known = {r.entities.get(key) for r in others}
+        if not any(_same(have, v) for v in values if v not in known):
+            return False
+    return True
 
 
-def _applies(
-    path: Path, recording: Recording, suffix: str, extension: str, extra: Iterable[str]
-) -> dict[str, str] | None:
+def _nothing(
+    root: Path,
+    everything: list[Recording],
+    wanted: Mapping[str, Sequence[str]],
+    modality: str | None,
+    suffixes: Sequence[str],
+    missing: Mapping[str, Sequence[str]],
+) -> SchemaError:
+    asked = [f"{k}-{v}" for k, values in (missing or wanted).items() for v in values]
+    what: Any = {k: sorted({r.entities[k] for r in everything if k in r.entities}) for k in [*wanted, "sub"]}
+    what |= {"modality": sorted({r.modality for r in everything}), "suffix": sorted({r.suffix for r in everything})}
+    fix = None
+    if not everything:
+        what = "no recordings at all in sub-*/[ses-*/]{eeg,ieeg,meg,func}"
+        if is_openfmri(root):
+            what = "the layout of OpenfMRI (sub001/BOLD/task001_run001), which is older than BIDS"
+            fix = "open single runs, such as load('sub001/BOLD/task001_run001/bold.nii.gz', tr=...), or convert to BIDS"
+        elif other := sorted(p.name for p in root.glob("sub-*/**/*_nirs.*") if p.suffix != ".json"):
+            what = f"near-infrared spectroscopy, which is not read here: {other[0]}"
+    elif not set(suffixes) & set(what["suffix"]):
+        fix = f"pass suffix={what['suffix'][0]!r}"
+    return SchemaError(
+        "No recording of the data set fits." if not missing else "The data set lacks some of what was asked for.",
+        expected=" ".join([*asked, *([f"({modality})"] if modality else [])]) or f"files such as *_{suffixes[0]}.*",
+        got=what,
+        where=root,
+        fix=fix,
+    )
+
+
+def _scan(root: Path) -> Iterator[Recording]:
+    for subject in sorted(root.glob("sub-*")):
+        yield from _below(subject)
+    yield from filter(None, (_flat(path) for path in sorted(root.glob("sub-*_*"))))
+
+
+def _below(folder: Path) -> Iterator[Recording]:
+    """Recordings in the folder of a subject, session or modality."""
+    places = [place / kind for place in (folder, *sorted(folder.glob("ses-*"))) for kind in _FOLDERS]
+    for place in (folder, *places) if folder.name in _FOLDERS else places:
+        if place.is_dir():
+            yield from filter(None, (_recording(path, place.name) for path in sorted(place.iterdir())))
+
+
+def _flat(path: Path) -> Recording | None:
+    """A recording outside the folders of BIDS; the suffix tells the kind."""
     parsed = parse_name(path.name)
-    if parsed is None or parsed[1:] != (suffix, extension):
+    kind = next((k for k, suffix in _FOLDERS.items() if parsed is not None and suffix == parsed[1]), None)
+    return _recording(path, kind) if kind is not None else None
+
+
+def _recording(path: Path, kind: str) -> Recording | None:
+    parsed = parse_name(path.name)
+    if parsed is None or "sub" not in parsed[0]:
         return None
-    entities = {k: v for k, v in parsed[0].items() if k not in extra}
-    return parsed[0] if all(recording.entities.get(k) == v for k, v in entities.items()) else None
+    entities, suffix, extension = parsed
+    own: tuple[str, ...] = (".tsv.gz",) if suffix in BESIDE else ()
+    if suffix == _FOLDERS[kind]:
+        own = _BOLD if kind == "func" else _SENSORS[kind]
+    elif suffix in _PROCESSED and kind != "func":
+        own = (".fif", ".fif.gz")
+    # MNE follows a split FIF file from its first part; calibration and crosstalk files are no recordings.
+    later = entities.get("split", "1").lstrip("0") not in ("1", "")
+    if extension not in own or later or entities.get("acq") in ("crosstalk", "calibration"):
+        return None
+    if extension == "" and not path.is_dir():
+        return None
+    return Recording(path, entities, MODALITIES[kind], suffix, extension)
 
 
-def _levels(root: Path, recording: Recording) -> list[Path]:
-    """Folders from that of the file up to the root."""
-    levels = [recording.path.parent]
-    while levels[-1] != root and levels[-1].parent != levels[-1]:
-        levels.append(levels[-1].parent)
-    return levels
+def _pairs(found: Sequence[Recording]) -> list[Recording]:
+    """Make one recording of the files of both hemispheres."""
+    groups: dict[Any, list[Recording]] = {}
+    for r in found:
+        rest = tuple(sorted((k, v) for k, v in r.entities.items() if k != "hemi"))
+        own = r.path if r.extension != ".func.gii" else None
+        groups.setdefault((r.path.parent, rest, r.extension, r.suffix, own), []).append(r)
+    joined = []
+    for group in groups.values():
+        sides = {r.entities.get("hemi"): r for r in group}
+        if set(sides) == {"L", "R"} and len(group) == 2:
+            entities = {k: v for k, v in sides["L"].entities.items() if k != "hemi"}
+            joined.append(replace(sides["L"], entities=entities, mates=(sides["R"].path,)))
+        else:
+            joined += group
+    return joined
 
 
-def nearest(
-    root: Path, recording: Recording, suffix: str, extension: str = ".tsv", *, extra: Iterable[str] = ()
-) -> list[tuple[Path, dict[str, str]]]:
-    """Find the sidecars of the nearest folder that has any.
+def _check_folders(kind: Iterable[Recording], found: Sequence[Recording], wanted: Mapping[str, Any]) -> None:
+    """Refuse a file whose name speaks of another subject or session than its folder."""
+    for r in kind:
+        folders = {p.name[:3]: p.name[4:] for p in list(r.path.parents)[1:3] if re.match(r"(sub|ses)-", p.name)}
+        if "sub" not in folders or all(r.entities.get(k) == v for k, v in folders.items()):
+            continue
+        if r in found or _fits({**r.entities, **folders}, wanted, list(found)):
+            raise SchemaError(
+                "The name of a file and its folder speak of different recordings.",
+                expected="_".join(f"{k}-{v}" for k, v in sorted(folders.items(), reverse=True)),
+                got=r.path.name,
+                where=r.path.parent,
+                fix="find out which one is right, and rename or move the file",
+            )
 
-    Parameters
-    ----------
-    root : Path
-        Root of the data set.
-    recording : Recording
-        The recording.
-    suffix, extension : str
-        Of the sidecar, such as ``"events"`` and ``".tsv"``.
-    extra : iterable of str
-        Entities that the sidecar may have and the recording not, such as ``space`` of electrodes.
 
-    Returns
-    -------
-    list of (Path, dict)
-        The files that fit best, with their entities: more than one only where they differ in `extra`.
+def check_link(study: Study, path: Path) -> Path:
+    """Refuse a link that leads out of the data set, or nowhere.
+
+    Links into ``.git`` of the data set or of a folder above it (DataLad, git-annex) and, from a derivative, into its
+    raw data set stay inside.
 
     Raises
     ------
-    SchemaError
-        If two files apply equally.
+    IntegrityError
+        If the link leads elsewhere, or its content is not there.
     """
-    extra = tuple(extra)
-    for folder in _levels(root, recording):
-        fits = [
-            (path, entities)
-            for path in sorted(folder.glob(f"*{suffix}{extension}"))
-            if (entities := _applies(path, recording, suffix, extension, extra)) is not None
-        ]
-        if fits:
-            depth = {p: len([k for k in e if k not in extra]) for p, e in fits}
-            best = [(p, e) for p, e in fits if depth[p] == max(depth.values())]
-            if len({tuple(e.get(k) for k in extra) for _, e in best}) < len(best):
-                raise SchemaError(
-                    "Two sidecars apply equally.",
-                    expected="one file a folder",
-                    got=[p.name for p, _ in best],
-                    where=recording.path,
-                )
-            return best
-    return []
+    if not path.exists():
+        raise IntegrityError(
+            "The file is a link without its content." if path.is_symlink() else "There is no such file.",
+            got=str(path),
+            where=path.parent,
+            fix="fetch it, for example with: datalad get " + path.name if path.is_symlink() else None,
+        )
+    if study.follow_links:
+        return path
+    real, home = path.resolve(), study.root.resolve()
+    inside = [home, *(p / ".git" for p in home.parents)]
+    inside += [study.raw.resolve()] if study.raw is not None else []
+    if not any(real.is_relative_to(folder) for folder in inside):
+        raise IntegrityError(
+            "A link leads out of the data set.",
+            expected=f"a file below {home}",
+            got=str(real),
+            where=path,
+            fix="pass follow_links=True if you trust the data set",
+        )
+    return path
 
 
-def merged_json(root: Path, recording: Recording, suffix: str) -> dict[str, Any]:
-    """Merge the JSON sidecars of a recording, the nearer over the farther (the inheritance principle)."""
-    merged: dict[str, Any] = {}
-    for folder in reversed(_levels(root, recording)):
-        fits = [
-            (len(entities), path)
-            for path in folder.glob(f"*{suffix}.json")
-            if (entities := _applies(path, recording, suffix, ".json", ())) is not None
-        ]
-        for _, path in sorted(fits):
-            merged |= read_json(path)
-    return merged
+def _check_format(recording: Recording) -> None:
+    if recording.suffix not in _SENSORS or recording.extension in SUFFIXES:
+        return
+    raise ConfigError(
+        "No reader knows the format of this recording.",
+        expected=", ".join(e for e in _SENSORS[recording.suffix] if e in SUFFIXES),
+        got=recording.path.name,
+        where=recording.path.parent,
+        fix="leave it out by subject=, task=, run= or modality=, or convert it with MNE",
+    )

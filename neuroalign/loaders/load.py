@@ -13,15 +13,19 @@ import xarray as xr
 
 from neuroalign import storage
 from neuroalign.errors import ConfigError, IntegrityError, require
+from neuroalign.loaders import _fieldtrip
 from neuroalign.loaders._arrays import refuse_pickle
-from neuroalign.loaders._layout import is_bids
+from neuroalign.loaders._formats import FOLDERS, SUFFIXES, find_format, is_sensor_file
+from neuroalign.loaders._layout import is_bids, is_openfmri
 from neuroalign.loaders._mne import read_errors
-from neuroalign.loaders._sensors import SUFFIXES, find_format
 from neuroalign.loaders.bids import read_bids
+from neuroalign.loaders.covariance import read_covariance
 from neuroalign.loaders.eeg import read_eeg
+from neuroalign.loaders.events import EVENT_SUFFIXES
 from neuroalign.loaders.fmri import read_fmri
 from neuroalign.loaders.ieeg import read_ieeg
 from neuroalign.loaders.meg import read_meg
+from neuroalign.loaders.source import read_source
 from neuroalign.loaders.spikes import SPIKE_SUFFIXES, read_spikes
 from neuroalign.loaders.stimuli import KINDS, read_stimuli
 from neuroalign.loaders.table import TABLE_SUFFIXES, read_table
@@ -37,9 +41,9 @@ READERS: dict[str, Callable[..., Any]] = {
     "spikes": read_spikes,
 }
 
-_VOLUMES = (".nii", ".nii.gz")
-_SIDE_FILES = (".eeg", ".vmrk", ".fdt")
-_MEG_ONLY = ("ctf", "kit")
+_VOLUMES = (".nii", ".nii.gz", ".gii")
+_MEG_ONLY = ("ctf", "kit", "bti")
+_COVARIANCES = ("-cov.fif", "-cov.fif.gz", "_cov.fif", "_cov.fif.gz")
 _IEEG_TYPES = {"seeg", "ecog", "dbs"}
 _BIDS_SUFFIX = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "bold": "fmri"}
 
@@ -52,18 +56,20 @@ def load(
     Parameters
     ----------
     path : str or path-like
-        - the root of a BIDS data set or derivative: as `read_bids`;
+        - the root of a BIDS data set or derivative, a folder in it, or of files with BIDS names: as `read_bids`;
         - a folder or table of stimuli (``stimuli.tsv``): as `read_stimuli`;
         - a store written by neuroalign, or any ``.zarr`` folder;
-        - ``.vhdr``, ``.edf``, ``.bdf``, ``.fif``, ``.set``, ``.ds``, ``.sqd``, ``.con``: as `read_eeg`, `read_ieeg`
-          or `read_meg`;
-        - ``.nii``, ``.nii.gz``: as `read_fmri`;
+        - ``.vhdr``, ``.edf``, ``.bdf``, ``.fif``, ``.set``, ``.cnt``, ``.raw``, ``.mff``, ``.eeg``, ``.lay``, ``.nwb``,
+          ``.ds``, ``.sqd``, ``.con``, 4D/BTi files with their configuration, and ``.mat`` with a FieldTrip struct: as
+          `read_eeg`, `read_ieeg` or `read_meg`;
+        - ``-lh.stc``, ``-rh.stc``: as `read_source`; ``-cov.fif``: as `read_covariance`;
+        - ``.nii``, ``.nii.gz``, ``.gii`` and CIFTI-2 (``.dtseries.nii`` and its kin): as `read_fmri`;
         - ``.npy``, ``.npz``, ``.mat``, ``.csv``, ``.tsv``, ``.parquet``: as `read_table`;
         - with ``modality="spikes"``, ``.txt``, ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.mat``: as `read_spikes`.
     modality : {'eeg', 'ieeg', 'meg', 'fmri', 'spikes'}, optional
         Which recordings of a data set, or what a sensor file is. By default the latter is told by the ending of a
-        BIDS name (``_ieeg.edf``), by the format, or by the channel types of a FIF file (MEG before iEEG before EEG);
-        files that do not say are EEG.
+        BIDS name (``_ieeg.edf``), by the format (NWB is iEEG), or by the channel types of FIF and FieldTrip files (MEG
+        before iEEG before EEG); files that do not say are EEG.
     lazy : bool
         Leave values on disk until they are used, where the format allows.
     **options
@@ -94,7 +100,7 @@ def load(
         raise ConfigError("Unknown modality.", expected=" or ".join(READERS), got=modality)
     if not path.exists():
         raise _missing(path)
-    read, extra = _folder_reader(path, modality) if path.is_dir() else _file_reader(path, modality)
+    read, extra = _folder_reader(path, modality) if path.is_dir() else _file_reader(path, modality, options)
     return _call(read, path, {"modality": modality, "lazy": lazy} if extra else {"lazy": lazy}, options)
 
 
@@ -145,14 +151,14 @@ def _folder_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any]
     """The reader of a folder, and whether it wants to know the modality."""
     if (path / "model.json").is_file():
         raise ConfigError("This is a saved model.", got=path.name, where=str(path), fix="neuroalign.load_model(path)")
-    if is_bids(path):  # before stores: a data set may carry a manifest too
+    if is_bids(path) or is_openfmri(path):  # before stores: a data set may carry a manifest too
         return read_bids, True
     if (path / "manifest.json").is_file():
         return _open_store, False
     if path.suffix.lower() == ".zarr" or any((path / name).is_file() for name in ("zarr.json", ".zgroup")):
         return read_table, False
-    if path.suffix.lower() == ".ds":
-        return _sensor_reader(path, modality), False
+    if path.suffix.lower() in FOLDERS:
+        return _sensor_reader(path, modality, {}), False
     # Text files alone may be anything, such as notes beside data.
     kinds = {KINDS.get(p.suffix.lower(), "text") for p in path.iterdir()}
     if (path / "stimuli.tsv").is_file() or kinds - {"text"}:
@@ -160,14 +166,14 @@ def _folder_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any]
     raise ConfigError(
         "This folder is nothing that can be read.",
         expected="a BIDS data set (dataset_description.json), stimuli (stimuli.tsv or images), a store (manifest.json,"
-        " .zarr) or a CTF recording (.ds)",
+        " .zarr), a CTF (.ds) or an EGI recording (.mff)",
         got=sorted(p.name for p in path.iterdir())[:10],
         where=str(path),
         fix="name a file in it, or the root of the data set",
     )
 
 
-def _file_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], bool]:
+def _file_reader(path: Path, modality: str | None, options: dict[str, Any]) -> tuple[Callable[..., Any], bool]:
     """The reader of a file; its modality is settled here."""
     refuse_pickle(path)
     name = path.name.lower()
@@ -177,10 +183,18 @@ def _file_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], 
         return _of_modality(path, modality, "fmri"), False
     if name == "stimuli.tsv":
         return read_stimuli, False
+    if name.endswith(".stc"):
+        return read_source, False
+    if name.endswith(_COVARIANCES):
+        return read_covariance, False
+    if name.endswith(EVENT_SUFFIXES):
+        raise ConfigError(
+            "Events are a table, not a recording.", got=path.name, where=str(path), fix="read_events(path, sfreq=...)"
+        )
+    if is_sensor_file(path) or "config" in options:
+        return _sensor_reader(path, modality, options), False
     if name.endswith(TABLE_SUFFIXES):
         return read_table, False
-    if name.endswith((*SUFFIXES, *_SIDE_FILES)):
-        return _sensor_reader(path, modality), False
     if name.endswith(SPIKE_SUFFIXES):
         raise ConfigError(
             "A list of text may be anything.",
@@ -189,14 +203,16 @@ def _file_reader(path: Path, modality: str | None) -> tuple[Callable[..., Any], 
             where=str(path),
             fix="load(path, modality='spikes', units=..., stop=...)",
         )
-    supported = [*SUFFIXES, *_VOLUMES, *TABLE_SUFFIXES]
+    supported = [*SUFFIXES, *_VOLUMES, *TABLE_SUFFIXES, ".stc"]
     close = difflib.get_close_matches(path.suffix.lower(), supported, n=1, cutoff=0.8)
     raise ConfigError(
         "Unknown kind of file.",
-        expected=" ".join(supported) + ", or a folder",
+        expected=" ".join(dict.fromkeys(supported)) + ", a 4D/BTi file beside its config, or a folder",
         got=path.name,
         where=str(path),
-        fix=f"is it a {close[0]} file?" if close else "convert it, for example with mne or nibabel",
+        fix=f"is it a {close[0]} file?"
+        if close
+        else "convert it, for example with mne or nibabel; for 4D/BTi pass config=",
     )
 
 
@@ -208,8 +224,8 @@ def _of_modality(path: Path, modality: str | None, only: str) -> Callable[..., A
     return READERS[only]
 
 
-def _sensor_reader(path: Path, modality: str | None) -> Callable[..., Any]:
-    kind = find_format(path)[1]
+def _sensor_reader(path: Path, modality: str | None, options: dict[str, Any]) -> Callable[..., Any]:
+    header, kind = find_format(path, options)
     if kind in _MEG_ONLY:
         return READERS[modality or "meg"]  # EEG and iEEG are recorded with MEG hardware too
     if modality is not None:
@@ -217,13 +233,17 @@ def _sensor_reader(path: Path, modality: str | None) -> Callable[..., Any]:
     named = _BIDS_SUFFIX.get(path.name.split(".")[0].rsplit("_", 1)[-1].lower())
     if named in ("eeg", "ieeg", "meg"):
         return READERS[named]
-    return READERS[_fif_modality(path)] if kind == "fif" else read_eeg
+    if kind in ("fif", "fieldtrip"):
+        return READERS[_typed_modality(header, kind, options)]
+    return read_ieeg if kind == "nwb" else read_eeg
 
 
-def _fif_modality(path: Path) -> str:
-    mne = require("mne", "eeg")
+def _typed_modality(path: Path, kind: str, options: dict[str, Any]) -> str:
     with read_errors(path):
-        types = set(mne.io.read_info(path, verbose="error").get_channel_types())
+        if kind == "fif":
+            types = set(require("mne", "eeg").io.read_info(path, verbose="error").get_channel_types())
+        else:
+            types = set(_fieldtrip.channel_kinds(path, options.get("data_name")))
     if types & {"mag", "grad"}:
         return "meg"
     return "ieeg" if types & _IEEG_TYPES else "eeg"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neuroalign.loaders import load
+from neuroalign.loaders import list_recordings, load
+from neuroalign.loaders._layout import is_bids
 
 
 def inspect(path: str | Path, *, modality: str | None = None, **options: Any) -> str:
@@ -21,13 +22,16 @@ def inspect(path: str | Path, *, modality: str | None = None, **options: Any) ->
     modality : str, optional
         Modality, where the file does not tell.
     **options
-        Options of the reader.
+        Options of the reader; of a BIDS data set, which recordings (see `neuroalign.loaders.list_recordings`).
 
     Returns
     -------
     str
-        Sizes, clock, units, events, sources and notes.
+        Sizes, clock, units, events, sources and notes. Of a BIDS data set, a table with one row a recording.
     """
+    if is_bids(Path(path)):
+        table = list_recordings(path, modality=modality, **options).dropna(axis=1, how="all")
+        return table.to_string(index=False, na_rep="-", float_format="{:.10g}".format)
     obj = load(Path(path), modality=modality, **options)
     if isinstance(obj, xr.DataTree):
         parts = [(node.path, node.to_dataset()) for node in obj.leaves if node.has_data]

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignWarning, SchemaError
 from neuroalign.loaders import read_bids
-from neuroalign.loaders._layout import find_recordings, parse_name
+from neuroalign.loaders._layout import Study, find_recordings, parse_name
 
 NAMES = ["LA1", "LA2", "LA3", "EKG"]
 
@@ -258,4 +258,4 @@ def test_names():
 def test_split_files_count_once(tmp_path):
     for part in ("01", "02"):
         sensors(tmp_path / "sub-01" / "meg" / f"sub-01_split-{part}_meg.fif")
-    assert len(find_recordings(tmp_path, {}, None)) == 1
+    assert len(find_recordings(Study(tmp_path), {}, None)) == 1
