@@ -113,7 +113,7 @@ def place(
     Notes
     -----
     Onsets count in seconds from the first sample of the recording. In sensors and spike counts an onset is rounded to
-    the nearest sample, as in `epochs`, and a held stimulus covers the samples between its rounded ends, at least one.
+    the nearest sample, as in `epochs`, and a held stimulus covers its duration in whole samples, at least one.
 
     fMRI volumes stand for the time up to the next volume. A held stimulus gives each volume the share of that time
     that it covers, exactly; an impulse goes to the nearest volume. Volumes lie at their ``time`` plus
@@ -272,12 +272,12 @@ def _piece(
     vector = source.vector(name)
     if options.shape == "impulse":
         return np.array([nearest]), vector[None]
-    end = begin + _duration(events, row) * grid.sfreq
+    length = _duration(events, row) * grid.sfreq
     if not grid.shares:
-        samples = np.arange(nearest, max(int(np.rint(end)), nearest + 1))
+        samples = nearest + np.arange(max(int(np.rint(length)), 1))
         return samples, np.broadcast_to(vector, (samples.size, vector.size))
     # Onsets are rounded in most files: less than a thousandth of a sample is not meant.
-    lowest = int(np.floor(begin + 1e-3))
+    end, lowest = begin + length, int(np.floor(begin + 1e-3))
     samples = np.arange(lowest, max(int(np.ceil(end - 1e-3)), lowest + 1))
     share = np.minimum(samples + 1, end) - np.maximum(samples, begin)
     return samples, (share[:, None] * vector).astype(vector.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroalign import align, schema
@@ -36,6 +36,7 @@ def test_silent_neurons_have_zeros():
     assert out["spikes"].sel(neuron="b").values.tolist() == [0] * 10
 
 
+@settings(deadline=None)
 @given(
     samples=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=30),
     rate=st.sampled_from([1e6, 30000.0, 24414.0625, 1000.0]),
