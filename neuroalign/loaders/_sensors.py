@@ -106,8 +106,8 @@ def _reader(path: Path, kind: str, declared: _integrity.Declared, request: Reque
             expected="data after signal-space separation (SSS)",
             got="internal active shielding, without SSS",
             where=path,
-            fix="run MaxFilter, or mne.io.read_raw_fif(path, allow_maxshield=True) and then "
-            "mne.preprocessing.maxwell_filter, save the result and open that",
+            fix="read it with allow_maxshield=True and put it through neuroalign.preprocess.MaxwellFilter before "
+            "anything else; or run MaxFilter, and open what it saves",
         )
     for blocks, reader in (
         (_integrity.FIF_EPOCHS, "fif-epochs"),

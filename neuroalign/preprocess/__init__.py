@@ -9,6 +9,7 @@ from neuroalign.preprocess.filter import BandPass, Resampler
 from neuroalign.preprocess.high_gamma import HighGamma
 from neuroalign.preprocess.hrf import HRFS, DoubleGamma, get_hrf, hrf_kernel
 from neuroalign.preprocess.labelled import Labelled
+from neuroalign.preprocess.maxwell import MaxwellFilter
 from neuroalign.preprocess.notch import NotchFilter
 from neuroalign.preprocess.parcellate import Parcellator
 from neuroalign.preprocess.rereference import Rereferencer, reference_matrix
@@ -25,6 +26,7 @@ __all__ = [
     "HRFConvolver",
     "HighGamma",
     "Labelled",
+    "MaxwellFilter",
     "NotchFilter",
     "Parcellator",
     "Rereferencer",
