@@ -7,9 +7,10 @@ from pathlib import Path
 from neuroalign.errors import IntegrityError
 from neuroalign.loaders._integrity import MAX_CHANNELS, Declared, check_names, cut, damaged, number
 
-__all__ = ["check_brainvision"]
+__all__ = ["binary_format", "check_brainvision"]
 
 _BV_BYTES = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
+_BV_NUMBERS = {"INT_16": "<i2", "INT_32": "<i4", "IEEE_FLOAT_32": "<f4"}
 
 
 def check_brainvision(path: Path, *, allow_truncated: bool = False) -> Declared:
@@ -54,6 +55,31 @@ def check_brainvision(path: Path, *, allow_truncated: bool = False) -> Declared:
         kind = sections.get("Binary Infos", {}).get("BinaryFormat", "INT_16")
         _bv_size(data, n * _BV_BYTES.get(kind, 2), common, markers, declared, allow_truncated)
     return declared
+
+
+def binary_format(path: Path) -> tuple[str, bool] | None:
+    """Tell how the numbers of a BrainVision recording are stored.
+
+    Parameters
+    ----------
+    path : Path
+        A ``.vhdr`` file that `check_brainvision` let pass.
+
+    Returns
+    -------
+    tuple of (str, bool) or None
+        NumPy's name of the numbers, and whether the channels of a sample lie side by side. None for text, big-endian
+        numbers and formats that are not known here.
+    """
+    sections, _ = _ini(path)
+    common, binary = sections["Common Infos"], sections.get("Binary Infos", {})
+    order = common.get("DataOrientation", "MULTIPLEXED").upper()
+    dtype = _BV_NUMBERS.get(binary.get("BinaryFormat", "INT_16"))
+    if dtype is None or order not in ("MULTIPLEXED", "VECTORIZED"):
+        return None
+    if common.get("DataFormat", "BINARY").upper() != "BINARY" or binary.get("UseBigEndianOrder", "NO").upper() != "NO":
+        return None
+    return dtype, order == "MULTIPLEXED"
 
 
 def _ini(path: Path) -> tuple[dict[str, dict[str, str]], bool]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from neuroalign.errors import IntegrityError
 from neuroalign.loaders._integrity import Declared, check_names, cut, damaged, number
 
-__all__ = ["check_edf", "mixed_rates"]
+__all__ = ["Signals", "check_edf", "mixed_rates", "signal_table"]
 
 
 def check_edf(path: Path, *, allow_truncated: bool = False) -> Declared:
@@ -137,11 +138,65 @@ def _check_contiguous(
                 )
 
 
+@dataclass(frozen=True)
+class Signals:
+    """The signals of an EDF or BDF file, annotations among them.
+
+    Attributes
+    ----------
+    names, units : list of str
+        As written.
+    counts : list of int
+        Samples in a data record.
+    gains, offsets : list of float
+        From numbers to the unit: ``number * gain + offset``.
+    n_records : int
+        Data records.
+    header_bytes : int
+        Where they begin.
+    width : int
+        Bytes of one number.
+    continuous : bool
+        Whether the records follow one another without pauses (not EDF+D).
+    """
+
+    names: list[str]
+    units: list[str]
+    counts: list[int]
+    gains: list[float]
+    offsets: list[float]
+    n_records: int
+    header_bytes: int
+    width: int
+    continuous: bool
+
+
+def signal_table(path: Path) -> Signals:
+    """Read the header of an EDF or BDF file that `check_edf` let pass."""
+    with path.open("rb") as file:
+        head = file.read(256)
+        fixed = head.decode("latin-1")
+        n = int(fixed[252:256])
+        columns = _edf_columns(file.read(256 * n).decode("latin-1"), n)
+    low, high, least, most = (
+        [float(text) for text in columns[f"{kind} {m}imum"]] for kind in ("physical", "digital") for m in ("min", "max")
+    )
+    gains = [(b - a) / (d - c) for a, b, c, d in zip(low, high, least, most, strict=True)]
+    return Signals(
+        names=columns["label"],
+        units=columns["unit"],
+        counts=[int(text) for text in columns["samples in a record"]],
+        gains=gains,
+        offsets=[a - c * gain for a, c, gain in zip(low, least, gains, strict=True)],
+        n_records=int(fixed[236:244]),
+        header_bytes=int(fixed[184:192]),
+        width=3 if head[:1] == b"\xff" else 2,
+        continuous=fixed[192:197] not in ("EDF+D", "BDF+D"),
+    )
+
+
 def mixed_rates(path: Path) -> bool:
     """Tell whether the signals of an EDF or BDF file differ in their rate."""
-    with path.open("rb") as file:
-        head = file.read(256).decode("latin-1")
-        n = int(head[252:256])
-        columns = _edf_columns(file.read(256 * n).decode("latin-1"), n)
-    pairs = zip(columns["label"], columns["samples in a record"], strict=True)
+    table = signal_table(path)
+    pairs = zip(table.names, table.counts, strict=True)
     return len({count for name, count in pairs if not name.endswith(" Annotations")}) > 1

@@ -31,7 +31,7 @@ __all__ = [
 
 MAX_CHANNELS = 100_000
 FIF_RAW, FIF_EPOCHS, FIF_AVERAGE, FIF_MAXSHIELD = frozenset({102, 112}), frozenset({373}), frozenset({104}), 119
-_FIFF_FILE_ID, _FIFF_BLOCK_START, _FIFF_BLOCK_END = 100, 104, 105
+_FIFF_FILE_ID, _FIFF_BLOCK_START, _FIFF_BLOCK_END, _FIFF_DATA_BUFFER = 100, 104, 105, 300
 # More than real recordings reach, less than what would keep a machine busy for minutes.
 _GZIP_RATIO, _GZIP_FREE = 200, 2**28
 
@@ -50,6 +50,8 @@ class Declared:
         Unit of each channel as written.
     problem : IntegrityError or None
         Set where the file is cut, and that was allowed.
+    buffers : list of (int, int, int)
+        Where the data of a FIF file lie: first byte, type of the numbers, and bytes of each buffer.
     blocks : set of int
         Kinds of FIF blocks.
     onsets : bool
@@ -60,6 +62,7 @@ class Declared:
     channels: list[str] = field(default_factory=list)
     units: list[str] = field(default_factory=list)
     problem: IntegrityError | None = None
+    buffers: list[tuple[int, int, int]] = field(default_factory=list)
     blocks: set[int] = field(default_factory=set)
     onsets: bool = True
 
@@ -168,8 +171,9 @@ def scan_fif(path: Path, *, allow_truncated: bool = False) -> Declared:
     size = path.stat().st_size
     packed = path.suffix == ".gz"
     try:
-        with gzip.open(path, "rb") if packed else path.open("rb") as file:
-            _walk_fif(path, cast(IO[bytes], file), None if packed else size, declared.blocks)
+        # Without a buffer: the tags of a long recording lie far apart.
+        with gzip.open(path, "rb") if packed else path.open("rb", buffering=0) as file:
+            _walk_fif(path, cast(IO[bytes], file), None if packed else size, declared)
             if packed:
                 while file.read(2**20):
                     pass
@@ -185,7 +189,7 @@ def scan_fif(path: Path, *, allow_truncated: bool = False) -> Declared:
     return declared
 
 
-def _walk_fif(path: Path, file: IO[bytes], size: int | None, blocks: set[int]) -> None:
+def _walk_fif(path: Path, file: IO[bytes], size: int | None, declared: Declared) -> None:
     at, n_tags, last = 0, 0, 0
     limit = size if size is not None else max(_GZIP_FREE, path.stat().st_size * _GZIP_RATIO)
     while True:
@@ -199,7 +203,9 @@ def _walk_fif(path: Path, file: IO[bytes], size: int | None, blocks: set[int]) -
         if count < 0 or follow < -1 or (n_tags := n_tags + 1) > limit // 16 + 1:
             raise damaged(path, f"tag at byte {at}", "a tag of positive size", f"size {count}, next {follow}")
         if kind == _FIFF_BLOCK_START and count == 4:
-            blocks.update(struct.unpack(">i", file.read(4).ljust(4, b"\0")))
+            declared.blocks.update(struct.unpack(">i", file.read(4).ljust(4, b"\0")))
+        if kind == _FIFF_DATA_BUFFER:
+            declared.buffers.append((at + 16, *struct.unpack_from(">i", tag, 4), count))
         last = max(last, at + 16 + count)
         if last > limit:
             raise cut(path, last, limit) if size is not None else damaged(path, "size", f"at most {limit} bytes", last)

@@ -15,7 +15,17 @@ from neuroalign.errors import SchemaError, require
 from neuroalign.loaders import _mne
 from neuroalign.loaders._integrity import Declared
 
-__all__ = ["IEEG_TYPES", "MEG_TYPES", "PREFIX", "Request", "channel_types", "label", "other_type", "select"]
+__all__ = [
+    "IEEG_TYPES",
+    "MEG_TYPES",
+    "PREFIX",
+    "Request",
+    "channel_types",
+    "factor_of_mne",
+    "label",
+    "other_type",
+    "select",
+]
 
 MEG_TYPES = ("mag", "grad", "ref_meg")
 IEEG_TYPES = ("seeg", "ecog", "dbs")
@@ -195,7 +205,7 @@ def _unit(
     """Channel type, SI unit, and the factor from MNE's values to that unit."""
     if kind == "stim":
         return kind, unit, 1.0
-    taken = _factor_of_mne(reader, stated)
+    taken = factor_of_mne(reader, stated)
     if given is not None:
         si, factor = schema.to_si(given[0])
         # One unit for all is meant for the channels that measure this quantity.
@@ -212,7 +222,7 @@ def _unit(
     return (kind if si in ("V", unit) or kind == "misc" else "misc"), si, factor / taken
 
 
-def _factor_of_mne(reader: str, stated: str | None) -> float:
+def factor_of_mne(reader: str, stated: str | None) -> float:
     """Factor that MNE has applied to the numbers in the file."""
     if reader.startswith("eeglab"):
         return 1e-6

@@ -1,12 +1,14 @@
-"""Lazy sensor arrays: a path, a reader and a shape. The file is opened again by MNE when values are read."""
+"""Lazy sensor arrays: a path, a reader and a shape. The file is opened again when values are read: by MNE, or directly
+where it is plain."""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from xarray.core import indexing
 
 from neuroalign.errors import IntegrityError
 from neuroalign.loaders import _mne
+from neuroalign.loaders._direct import Layout, read_stretch
 
 __all__ = ["SensorArray", "Source", "fingerprint", "open_source", "remember", "wrap"]
 
 #: Seconds read at once: bounds the float64 copy that MNE makes.
 _BLOCK_S = 10.0
+#: Values read at once where no copy is made: bounds what is read in vain when single samples are asked for.
+_BLOCK_VALUES = 2**22
 _MOST_OPEN = 8
 
 Stamp = tuple[tuple[str, int, int], ...]
@@ -119,6 +124,8 @@ class SensorArray(BackendArray):
         Factor from MNE's values to SI, for all channels or one a channel.
     gaps : tuple of (start, stop)
         Samples that were not recorded (MNE gives zeros); they read as NaN.
+    layout : Layout or None
+        Where the samples of a plain recording lie, to be read without MNE.
     """
 
     def __init__(
@@ -129,8 +136,10 @@ class SensorArray(BackendArray):
         picks: tuple[int, ...] | None = None,
         scale: float | tuple[float, ...] = 1.0,
         gaps: tuple[tuple[int, int], ...] = (),
+        layout: Layout | None = None,
     ) -> None:
         self.source, self.shape, self.picks, self.scale, self.gaps = source, shape, picks, scale, gaps
+        self.layout = layout
         self.dtype = np.dtype(np.float32)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -151,27 +160,47 @@ class SensorArray(BackendArray):
     def _values(self, *wanted: NDArray[np.intp]) -> NDArray[np.float32]:
         *lead, rows, times = wanted
         picks = rows if self.picks is None else np.asarray(self.picks)[rows]
-        recording, lock = open_source(self.source)
-        with lock, _mne.read_errors(self.source.path):
-            if lead:
-                values = _mne.read_trials(recording, lead[0], picks, times)
-            else:
-                values = self._continuous(recording, picks, times)
+        if self.layout is not None:
+            check_unchanged(self.source)
+            block = max(1, _BLOCK_VALUES // picks.size)
+            values = _in_stretches(partial(read_stretch, self.layout, picks), picks.size, times, block)
+        else:
+            values = self._through_mne(lead, picks, times)
         if self.scale != 1.0:
             factor = self.scale if isinstance(self.scale, float) else np.asarray(self.scale)[rows][:, None]
             np.multiply(values, factor, out=values, casting="same_kind")
+        for start, stop in self.gaps:
+            values[..., np.searchsorted(times, start) : np.searchsorted(times, stop)] = np.nan
         return values
 
-    def _continuous(self, raw: Any, picks: NDArray[np.intp], times: NDArray[np.intp]) -> NDArray[np.float32]:
-        out = np.empty((picks.size, times.size), dtype=np.float32)
-        block = max(1, round(_BLOCK_S * raw.info["sfreq"]))
-        for a, b in _windows(times, block):
-            start, stop = int(times[a]), int(times[b - 1]) + 1
-            values = raw[picks, start:stop][0]
-            out[:, a:b] = values if stop - start == b - a else values[:, times[a:b] - start]
-        for start, stop in self.gaps:
-            out[:, np.searchsorted(times, start) : np.searchsorted(times, stop)] = np.nan
-        return out
+    def _through_mne(
+        self, lead: list[NDArray[np.intp]], picks: NDArray[np.intp], times: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        recording, lock = open_source(self.source)
+        with lock, _mne.read_errors(self.source.path):
+            if lead:
+                return _mne.read_trials(recording, lead[0], picks, times)
+
+            def read(start: int, stop: int, out: NDArray[np.float32]) -> None:
+                out[...] = recording[picks, start:stop][0]
+
+            return _in_stretches(read, picks.size, times, max(1, round(_BLOCK_S * recording.info["sfreq"])))
+
+
+def _in_stretches(
+    read: Callable[[int, int, NDArray[np.float32]], None], n_rows: int, times: NDArray[np.intp], block: int
+) -> NDArray[np.float32]:
+    """Read sorted sample numbers, consecutive ones at once and straight into the result."""
+    out = np.empty((n_rows, times.size), dtype=np.float32)
+    for a, b in _windows(times, block):
+        start, stop = int(times[a]), int(times[b - 1]) + 1
+        if stop - start == b - a:
+            read(start, stop, out[:, a:b])
+        else:
+            span = np.empty((n_rows, stop - start), dtype=np.float32)
+            read(start, stop, span)
+            out[:, a:b] = span[:, times[a:b] - start]
+    return out
 
 
 def _positions(key: Any, n: int) -> NDArray[np.intp]:

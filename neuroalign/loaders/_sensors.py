@@ -17,6 +17,8 @@ from neuroalign import convert, schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 from neuroalign.loaders import _fieldtrip, _integrity, _lazy, _mne, _nwb
 from neuroalign.loaders._brainvision import check_brainvision
+from neuroalign.loaders._direct import Layout
+from neuroalign.loaders._direct_formats import find_layout
 from neuroalign.loaders._edf import check_edf, mixed_rates
 from neuroalign.loaders._formats import SUFFIXES, companions, find_format
 from neuroalign.loaders._integrity_vendors import VENDORS, check_vendor
@@ -45,7 +47,8 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     keep = select(first.ch_names, types, request)
     labels = label(path, first, types, keep, declared, reader, request)
     notes += apply_montage(path, labels, request.montage)
-    values = _array(recording, source, keep, labels)
+    layout = find_layout(path.absolute(), reader, recording, declared)
+    values = _array(recording, source, keep, labels, layout)
     with _mne.read_errors(path):
         ds = convert.from_recording(
             recording,
@@ -170,9 +173,13 @@ def _data_files(recording: Any) -> list[Path]:
     return found + [twin for file in found if file.suffix == ".set" and (twin := file.with_suffix(".fdt")).is_file()]
 
 
+def _n_times(first: Any) -> int:
+    return int(first.n_times) if hasattr(first, "n_times") else len(first.times)  # raw data count their times anew
+
+
 def _check_size(path: Path, first: Any, reader: str, source: _lazy.Source, declared: _integrity.Declared) -> None:
     """Refuse impossible shapes before anything is allocated, and files without their end."""
-    n_channels, n_times, sfreq = len(first.ch_names), len(first.times), first.info["sfreq"]
+    n_channels, n_times, sfreq = len(first.ch_names), _n_times(first), first.info["sfreq"]
     total = sum(size for _, size, _ in source.files)
     if n_channels < 1 or n_times < 1 or not (np.isfinite(sfreq) and sfreq > 0):
         raise _integrity.damaged(path, "no samples", "channels, samples and a rate", (n_channels, n_times, sfreq))
@@ -191,9 +198,15 @@ def _check_size(path: Path, first: Any, reader: str, source: _lazy.Source, decla
             first[:, n_times - 1]
 
 
-def _array(recording: Any, source: _lazy.Source, keep: list[int], labels: convert.Channels) -> Any:
+def _array(
+    recording: Any,
+    source: _lazy.Source,
+    keep: list[int],
+    labels: convert.Channels,
+    layout: Layout | None,
+) -> Any:
     first = recording[0] if isinstance(recording, list) else recording
-    shape: tuple[int, ...] = (len(keep), len(first.times))
+    shape: tuple[int, ...] = (len(keep), _n_times(first))
     if not hasattr(recording, "first_samp") or isinstance(recording, list):
         shape = (len(recording), *shape)
     same = keep == list(range(len(first.ch_names)))
@@ -201,7 +214,9 @@ def _array(recording: Any, source: _lazy.Source, keep: list[int], labels: conver
     if len(set(labels.scale)) == 1:
         scale = labels.scale[0]
     return _lazy.wrap(
-        _lazy.SensorArray(source, shape, picks=None if same else tuple(keep), scale=scale, gaps=labels.gaps)
+        _lazy.SensorArray(
+            source, shape, picks=None if same else tuple(keep), scale=scale, gaps=labels.gaps, layout=layout
+        )
     )
 
 

@@ -93,6 +93,11 @@ def _mixed(coords: dict[str, Any], units: str | Sequence[str]) -> None:
         coords["units"] = ("channel", np.array([to_si(u)[0] for u in units], dtype=object))
 
 
+def _time_axis(n: int, sfreq: float, first_sample: int = 0) -> pd.Index:
+    """Seconds of consecutive samples, as the index that xarray makes of them, but without a second copy."""
+    return pd.Index(time_index(n, sfreq, first_sample), copy=False)
+
+
 def sensors(
     values: Any,
     *,
@@ -155,7 +160,7 @@ def sensors(
     n_channels, n_times = var.shape
     labels = _channel_coords(modality, n_channels, channel, channel_type, positions, coords)
     _mixed(labels, units)
-    labels["time"] = ("time", time_index(n_times, sfreq, first_sample))
+    labels["time"] = ("time", _time_axis(n_times, sfreq, first_sample))
     if events is not None:
         labels |= _columns(events, "event", {*labels, "event"})
     ds = xr.Dataset({modality: var}, coords=labels)
@@ -201,7 +206,7 @@ def epochs(
         raise SchemaError("Wrong number of trial rows.", expected=n_trials, got=len(trials))
     labels = _channel_coords(modality, n_channels, channel, channel_type, positions, coords)
     _mixed(labels, units)
-    labels["time"] = ("time", time_index(n_times, sfreq, first_sample))
+    labels["time"] = ("time", _time_axis(n_times, sfreq, first_sample))
     labels["trial"] = ("trial", np.arange(n_trials))
     labels |= _columns(trials, "trial", {*labels})
     labels.setdefault("valid", ("trial", np.ones(n_trials, dtype=bool)))
@@ -214,7 +219,7 @@ def _fmri(
     var: xr.Variable, units: str, tr: float, coords: dict[str, Any], events: pd.DataFrame | None, attrs: dict[str, Any]
 ) -> xr.Dataset:
     check_sfreq(1 / tr if tr else 0)
-    coords["time"] = ("time", time_index(var.shape[0], 1 / tr))
+    coords["time"] = ("time", _time_axis(var.shape[0], 1 / tr))
     if events is not None:
         coords |= _columns(events, "event", {*coords, "event"})
     ds = xr.Dataset({"bold": var}, coords=coords)

@@ -41,7 +41,9 @@ def time_index(n: int, sfreq: float, first_sample: int = 0) -> NDArray[np.float6
     >>> time_index(3, 100.0, first_sample=-1)
     array([-0.01,  0.  ,  0.01])
     """
-    return np.arange(first_sample, first_sample + n) / check_sfreq(sfreq)
+    times = np.arange(first_sample, first_sample + n, dtype=np.float64)  # exact up to 2**53 samples
+    times /= check_sfreq(sfreq)
+    return times
 
 
 def to_samples(times: ArrayLike, sfreq: float) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuroalign.errors import SchemaError
 from neuroalign.schema._build_spikes import ENOUGH, MAX_RATE, check_spikes, spike_rates
-from neuroalign.schema._clock import check_sfreq, to_samples
+from neuroalign.schema._clock import check_sfreq, time_index, to_samples
 from neuroalign.schema._names import MODALITIES, SENSOR_MODALITIES, modality_of
 from neuroalign.schema._provenance import log
 from neuroalign.schema._units import BANDS
@@ -24,6 +24,8 @@ _DIMS["ieeg"] = _DIMS["meg"] = _DIMS["eeg"]
 _ENTITIES = ("channel", "voxel", "vertex", "grayordinate", "roi", "neuron", "unit", "stimulus", "trial")
 # Samples looked at for units and finiteness in a lazy recording; the whole of it would defeat laziness.
 _PEEK = 2048
+# Samples of the clock checked at once, so that a long recording takes no memory for it.
+_CLOCK_BLOCK = 2**15
 
 
 def _check_dims(ds: xr.Dataset, modality: str) -> None:
@@ -58,18 +60,29 @@ def _check_clock(ds: xr.Dataset, modality: str) -> None:
         raise SchemaError("Implausible TR.", expected="0.1 to 20 s", got=f"{1 / sfreq:g} s", fix="pass tr= in seconds")
     if "time" not in ds.coords:
         raise SchemaError("No time coordinate.", expected="time in s on the grid of sfreq", got=list(ds.coords))
-    samples = to_samples(ds["time"].values, sfreq)
-    step = np.diff(samples)
-    if "run" in ds.coords and ds["run"].dims == ("time",):  # each run has its own clock
-        run = ds["run"].values
-        step = step[run[1:] == run[:-1]]
-    if step.size and step.min() <= 0:
-        raise SchemaError(
-            "Time does not increase.",
-            expected="strictly increasing samples (within a run)",
-            got=f"a step of {int(step.min())} samples",
-            fix="sort by time, or mark runs by a coordinate 'run' along time",
-        )
+    times = ds["time"].values
+    run = ds["run"].values if "run" in ds.coords and ds["run"].dims == ("time",) else None
+    for start in range(0, max(times.size - 1, 1), _CLOCK_BLOCK):
+        part = slice(start, start + _CLOCK_BLOCK + 1)  # neighbours share a sample
+        if _consecutive(times[part], sfreq):
+            continue
+        step = np.diff(to_samples(times[part], sfreq))
+        if run is not None:  # each run has its own clock
+            step = step[run[part][1:] == run[part][:-1]]
+        if step.size and step.min() <= 0:
+            raise SchemaError(
+                "Time does not increase.",
+                expected="strictly increasing samples (within a run)",
+                got=f"a step of {int(step.min())} samples",
+                fix="sort by time, or mark runs by a coordinate 'run' along time",
+            )
+
+
+def _consecutive(times: NDArray[np.float64], sfreq: float) -> bool:
+    """Tell recordings as they come, without the time that a check of every sample takes."""
+    if not times.size or not math.isfinite(times[0]):
+        return False
+    return np.array_equal(times, time_index(times.size, sfreq, round(float(times[0]) * sfreq)))
 
 
 def _peek(variable: xr.DataArray, full: bool) -> xr.DataArray:
