@@ -1,5 +1,6 @@
 """Files in, labelled Datasets out."""
 
+from neuroalign.loaders.betas import read_betas
 from neuroalign.loaders.bids import read_bids
 from neuroalign.loaders.covariance import read_covariance
 from neuroalign.loaders.eeg import read_eeg
@@ -17,6 +18,7 @@ from neuroalign.loaders.table import read_table
 __all__ = [
     "list_recordings",
     "load",
+    "read_betas",
     "read_bids",
     "read_covariance",
     "read_eeg",

@@ -15,9 +15,11 @@ from neuroalign import storage
 from neuroalign.errors import ConfigError, IntegrityError, require
 from neuroalign.loaders import _fieldtrip
 from neuroalign.loaders._arrays import refuse_pickle
+from neuroalign.loaders._betas import is_betas
 from neuroalign.loaders._formats import FOLDERS, SUFFIXES, find_format, is_sensor_file
 from neuroalign.loaders._layout import is_bids, is_openfmri
 from neuroalign.loaders._mne import read_errors
+from neuroalign.loaders.betas import read_betas
 from neuroalign.loaders.bids import read_bids
 from neuroalign.loaders.covariance import read_covariance
 from neuroalign.loaders.eeg import read_eeg
@@ -63,6 +65,8 @@ def load(
           ``.ds``, ``.sqd``, ``.con``, 4D/BTi files with their configuration, and ``.mat`` with a FieldTrip struct: as
           `read_eeg`, `read_ieeg` or `read_meg`;
         - ``-lh.stc``, ``-rh.stc``: as `read_source`; ``-cov.fif``: as `read_covariance`;
+        - single-trial responses of GLMsingle (``TYPED_FITHRF_GLMDENOISE_RR.hdf5``) and NSD
+          (``betas_session01.nii.gz``), by their names: as `read_betas`;
         - ``.nii``, ``.nii.gz``, ``.gii`` and CIFTI-2 (``.dtseries.nii`` and its kin): as `read_fmri`;
         - ``.npy``, ``.npz``, ``.mat``, ``.csv``, ``.tsv``, ``.parquet``: as `read_table`;
         - with ``modality="spikes"``, ``.txt``, ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.mat``: as `read_spikes`.
@@ -179,6 +183,8 @@ def _file_reader(path: Path, modality: str | None, options: dict[str, Any]) -> t
     name = path.name.lower()
     if modality == "spikes":
         return read_spikes, False
+    if is_betas(path) and modality in (None, "fmri"):
+        return read_betas, False
     if name.endswith(_VOLUMES):
         return _of_modality(path, modality, "fmri"), False
     if name == "stimuli.tsv":
