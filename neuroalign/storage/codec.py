@@ -21,7 +21,17 @@ from neuroalign.storage import chunks, layout
 from neuroalign.storage.journal import Lineage
 from neuroalign.storage.packing import MISSING, Packing
 
-__all__ = ["KEY", "StoredArray", "check_name", "damage_reported", "encode", "json_attrs", "packed", "read"]
+__all__ = [
+    "KEY",
+    "StoredArray",
+    "check_name",
+    "damage_reported",
+    "encode",
+    "json_attrs",
+    "packed",
+    "packing_of",
+    "read",
+]
 
 KEY = "neuroalign"  # the one attribute that is ours: how to turn the array back into what it was
 _NUMBERS = "biufc"
@@ -125,15 +135,21 @@ def encode(name: str, variable: xr.Variable) -> tuple[xr.Variable, Any, dict[str
     return xr.Variable(variable.dims, text, variable.attrs), "str", note
 
 
-def packed(packing: Packing, variable: xr.Variable) -> dict[str, Any]:
+def packing_of(attributes: Mapping[str, Any]) -> Packing | None:
+    """How a stored array is packed, from its stored attributes; None where it is not."""
+    note = attributes.get(KEY, {})
+    return Packing.from_note(note["packing"]) if "packing" in note else None
+
+
+def packed(packing: Packing, attrs: dict[str, Any]) -> dict[str, Any]:
     """Attributes of an array of integers, so that no other reader takes them for values.
 
     Parameters
     ----------
     packing : Packing
         How they become values.
-    variable : xarray.Variable
-        The values.
+    attrs : dict
+        Attributes of the values, JSON-safe.
 
     Returns
     -------
@@ -141,7 +157,6 @@ def packed(packing: Packing, variable: xr.Variable) -> dict[str, Any]:
         With the CF attributes ``scale_factor`` and ``add_offset``, which xarray follows, where one scale serves all;
         else without units. `read` takes the attributes of the variable from our own.
     """
-    attrs = json_attrs(variable.attrs, "a packed variable")
     note = {"packing": packing.note(), "attrs": attrs}
     same = all(np.ptp(numbers) == 0 for numbers in (packing.scale, packing.offset, packing.zero))
     if not same or set(attrs) & {"scale_factor", "add_offset", "_FillValue"}:
@@ -267,7 +282,8 @@ class StoredArray(BackendArray):
         attrs = dict(metadata["attributes"])
         self.note: dict[str, Any] = attrs.pop(KEY, {})
         self.attrs: dict[str, Any] = self.note.get("attrs", attrs)
-        self.packing = Packing.from_note(self.note["packing"]) if "packing" in self.note else None
+        self.packing = packing_of(metadata["attributes"])
+        self.dtype: np.dtype[Any]
         if self.packing is not None:
             self.dtype = np.dtype(np.float32)
         else:

@@ -28,6 +28,7 @@ MANIFEST = "manifest.json"
 RECORD = ".append.json"
 LOCK = ".lock"
 WAIT_SECONDS = 60.0
+PATIENCE_SECONDS = 0.5
 _STAGED = re.compile(r"\.append\.[0-9a-f]{32}\.partial")
 
 Stamp = tuple[int, int, int] | None
@@ -65,7 +66,7 @@ def consistent(folder: Path, read: Callable[[], T]) -> T:
     """
     end = time.monotonic() + WAIT_SECONDS
     while True:
-        if (folder / RECORD).exists():
+        if _record_stays(folder):
             with locks.hold(folder / LOCK, timeout=WAIT_SECONDS, what="this store"):
                 finish(folder)
         before, failure = stamp(folder), None
@@ -81,6 +82,16 @@ def consistent(folder: Path, read: Callable[[], T]) -> T:
             raise IntegrityError(
                 "Other processes kept adding to the store.", where=folder, fix="open it when they are done"
             ) from failure
+
+
+def _record_stays(folder: Path) -> bool:
+    """Give a writer at work a moment to move its files; a record that stays may be that of a dead one."""
+    patience = time.monotonic() + PATIENCE_SECONDS
+    while (folder / RECORD).exists():
+        if time.monotonic() > patience:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def stage(folder: Path) -> Path:
@@ -117,7 +128,10 @@ def commit(folder: Path, staged: Path, before: Stamp) -> None:
     atomic.flush(staged)
     if stamp(folder) != before:
         raise IntegrityError("The store was replaced while it was added to.", where=folder, fix="append again")
-    atomic.write_bytes(folder / RECORD, json.dumps({"staged": staged.name, "files": names}).encode())
+    atomic.write_file(staged / RECORD, json.dumps({"staged": staged.name, "files": names}).encode())
+    atomic.fsync(staged / RECORD)
+    atomic.replace(staged / RECORD, folder / RECORD)  # from here on it counts
+    atomic.fsync(folder)
     finish(folder)
 
 

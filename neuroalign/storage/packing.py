@@ -168,7 +168,7 @@ def find(tiles: Iterable[tuple[Any, Floats]], axis: int | None, n_rows: int) -> 
     if full and gone:
         return None
     low = MISSING if full else MISSING + 1
-    scale, offset, first, last = (np.array(column) for column in zip(*fits, strict=True))  # type: ignore[arg-type]
+    scale, offset, first, last = (np.array(column) for column in zip(*fits, strict=True))
     within = (first >= low) & (last <= 32767)
     zero = np.where(within, 0, np.where(full, first - low, (first + last) // 2))
     return Packing(axis, scale.astype(np.float64), offset.astype(np.float64), zero.astype(np.int64), not full)

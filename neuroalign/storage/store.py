@@ -225,8 +225,9 @@ def _write_variable(group: Any, name: str, variable: xr.Variable, chunks: layout
     variable, dtype, note = codec.encode(name, variable)
     packing = _find_packing(name, variable, dtype, quantize)
     if packing is not None:
+        attrs = codec.packed(packing, codec.json_attrs(variable.attrs, name))
         try:
-            _write_array(group, name, variable, np.dtype(np.int16), codec.packed(packing, variable), chunks, packing)
+            _write_array(group, name, variable, np.dtype(np.int16), attrs, chunks, packing)
         except InexactError as error:
             if quantize == "int16":
                 raise _not_integers(name, str(error)) from error

@@ -15,7 +15,7 @@ import zarr.storage
 
 from neuroalign import storage
 from neuroalign.errors import IntegrityError
-from neuroalign.storage import atomic
+from neuroalign.storage import atomic, journal
 
 OLD = xr.Dataset({"x": ("time", np.arange(4.0))}, coords={"time": list("abcd")})
 NEW = xr.Dataset({"x": ("time", np.arange(6.0) + 9)}, coords={"time": list("abcdef")})
@@ -75,6 +75,81 @@ def read_store(path):
 
 def read_file(path):
     return json.loads(path.read_text())["new"]
+
+
+MORE = xr.Dataset({"x": ("time", np.arange(2.0) + 13)}, coords={"time": list("ef")})
+GROWN = xr.concat([NEW.isel(time=slice(4)), MORE], "time")
+RUN = xr.Dataset({"y": ("time", np.arange(5.0))})
+
+
+def grow_store(path):
+    storage.append(MORE, path, dim="time")
+
+
+def grow_tree(path):
+    storage.append(RUN, path, run="a/run-02")
+
+
+GROWING = {
+    "store": (NEW.isel(time=slice(4)), GROWN, grow_store),
+    "tree": (
+        xr.DataTree.from_dict({"/a/run-01": OLD}),
+        xr.DataTree.from_dict({"/a/run-01": OLD, "/a/run-02": RUN}),
+        grow_tree,
+    ),
+}
+
+
+def grown(path, before, after):
+    """Whether a store was added to; it must open whole, by the first who opens it, and be free of leftovers after."""
+    got = storage.open(path, verify="full", lazy=False)
+    assert not (path / ".append.json").exists()
+    return next((new for new, ds in ((True, after), (False, before)) if got.identical(ds)), "wrong")
+
+
+@pytest.mark.parametrize("case", GROWING)
+@pytest.mark.parametrize("dead_after", [True, False])
+def test_append_stopped_at_every_operation(tmp_path, shim, monkeypatch, case, dead_after):
+    monkeypatch.setattr(journal, "PATIENCE_SECONDS", 0.0)
+    before, after, grow = GROWING[case]
+    outcomes = []
+    for k in itertools.count():
+        path = tmp_path / f"{k}.zarr"
+        shim(None)
+        storage.save(before, path)
+        hook = shim(k, dead_after=dead_after)
+        try:
+            grow(path)
+            finished = True
+        except (PowerCutError, IntegrityError):
+            finished = False
+        count = hook.count
+        shim(None)
+        outcomes.append(grown(path, before, after))
+        assert finished <= (outcomes[-1] is True)
+        if outcomes[-1] is False and k % 5 == 0:  # what was left does not disturb the next
+            grow(path)
+            assert grown(path, before, after) is True
+            assert not [p.name for p in path.iterdir() if p.name.endswith(".partial")]
+        if count <= k:
+            break
+    assert len(outcomes) > 25
+    assert set(outcomes) == {True, False}
+    assert outcomes == sorted(outcomes)  # one moment at which it counts
+
+
+def test_an_append_is_flushed_before_it_counts(tmp_path, shim):
+    path = tmp_path / "x.zarr"
+    storage.save(NEW.isel(time=slice(4)), path)
+    hook = shim(None)
+    grow_store(path)
+    counts = [p.rsplit("/", 1)[-1] for op, p in hook.log if op == "replace"]
+    assert counts[0] == ".append.json"
+    assert counts[-1] == "manifest.json"
+    first = next(k for k, (op, p) in enumerate(hook.log) if op == "replace" and p.endswith(".append.json"))
+    flushed = [p for op, p in hook.log[:first] if op == "fsync"]
+    assert all(any(p.endswith(".partial/" + name) for p in flushed) for name in ("manifest.json", "x/c/1", "zarr.json"))
+    assert [op for op, p in hook.log if p.endswith(".append.json")][-1] == "remove"
 
 
 CASES = {"file": (save_file, read_file), "store": (save_store, read_store)}
@@ -168,6 +243,35 @@ def test_a_killed_process_leaves_a_whole_result(tmp_path):
         process.communicate()
         values = storage.open(path, verify="full")["x"].values
         assert (values == values[0]).all()
+
+
+APPENDING = """
+import itertools, sys
+import numpy as np, xarray as xr
+from neuroalign import storage
+for k in itertools.count(1):
+    x = xr.Dataset({"x": ("time", np.arange(k * 100.0, k * 100.0 + 100))})
+    storage.append(x, sys.argv[1], dim="time")
+    print(k, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_a_killed_writer_leaves_whole_appends(tmp_path):
+    rng = np.random.default_rng(0)
+    for trial in range(3):
+        path = tmp_path / f"{trial}.zarr"
+        storage.save(xr.Dataset({"x": ("time", np.arange(100.0))}), path)
+        process = subprocess.Popen([sys.executable, "-c", APPENDING, str(path)], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.communicate()
+        values = storage.open(path, verify="full")["x"].values
+        assert values.size >= 200
+        assert values.size % 100 == 0
+        np.testing.assert_array_equal(values, np.arange(values.size))
 
 
 def test_everything_is_flushed_before_it_gets_its_name(tmp_path, shim):
