@@ -40,13 +40,29 @@ class Delayer(LabelledTransformer):
     A plain array gives columns in the order of the delays, all features at the first delay first. A DataArray with
     dims (time, unit) gives dims (time, lag, unit), where ``lag`` holds the delays as given.
 
+    Delays of impulses at the onsets of events make a model without an assumed response: regression on them gives the
+    response to each condition, volume by volume (see the last example). `neuroalign.align.place` puts the impulses of
+    events into the time of a recording, by the times of its volumes (``start_time`` included).
+
     Examples
     --------
-    >>> import numpy as np
+    >>> import numpy as np, pandas as pd
     >>> Delayer(delays=(0, 1)).fit_transform(np.array([[1.0], [2.0], [3.0]]))
     array([[1., 0.],
            [2., 1.],
            [3., 2.]])
+
+    A response of 2, 5 and 1 at three volumes, found again:
+
+    >>> from neuroalign.align import place
+    >>> from neuroalign.schema import features, fmri_regions
+    >>> events = {"onset": [4.0, 10.0, 14.0], "duration": [0.0] * 3, "trial_type": ["face"] * 3}
+    >>> bold = np.array([0, 0, 2, 5, 1, 2, 5, 3, 5, 1.0])[:, None]
+    >>> run = fmri_regions(bold, roi=["FFA"], tr=2.0, events=pd.DataFrame(events))
+    >>> impulses = place(features([[1.0]], stimulus=["face"]), run, by="trial_type")
+    >>> design = Delayer((0, 1, 2)).fit_transform(impulses).values.reshape(10, 3)
+    >>> np.linalg.lstsq(design, bold, rcond=None)[0].ravel().round(6).tolist()
+    [2.0, 5.0, 1.0]
     """
 
     def __init__(

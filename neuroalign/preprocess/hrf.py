@@ -183,6 +183,12 @@ def get_hrf(model: str | Callable[[NDArray[np.float64]], ArrayLike]) -> HRF:
     ConfigError
         If the name is unknown or the function is not usable.
 
+    Notes
+    -----
+    ``"glover"`` is the shape of the paper [2]_. nilearn's ``glover_hrf`` has another undershoot; it is
+    ``DoubleGamma(peak=6 / 0.9, undershoot=12 / 0.9, scale=0.9, ratio=0.48).density``, which can be passed as a
+    function.
+
     References
     ----------
     .. [1] Friston, K. J., et al. (1998). Event-related fMRI: characterizing differential responses. NeuroImage 7.

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from neuroalign.errors import ConfigError
-from neuroalign.preprocess import HRFS, get_hrf, hrf_kernel
+from neuroalign.preprocess import HRFS, DoubleGamma, get_hrf, hrf_kernel
 from neuroalign.preprocess.hrf import cosine_drift, event_regressors
 
 T = np.arange(0, 40, 0.1)
@@ -45,6 +45,27 @@ def test_shapes_agree_with_nilearn(name: str) -> None:
     ours = get_hrf(name).density(np.arange(len(theirs)) * 0.1)
     # nilearn's Glover has an undershoot of another ratio and shape than the paper.
     assert np.corrcoef(ours, theirs)[0, 1] > (0.999 if name == "spm" else 0.99)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("tr", [0.8, 2.0])
+def test_nilearn_has_exactly_these_double_gammas(tr: float) -> None:
+    """Its responses start one step late, on a grid that ends at 32 s, with an SPM ratio rounded to 0.167."""
+    from nilearn.glm.first_level import hemodynamic_models
+
+    own = {
+        "spm": DoubleGamma(peak=6.0, undershoot=16.0, scale=1.0, ratio=0.167),
+        "glover": DoubleGamma(peak=6 / 0.9, undershoot=12 / 0.9, scale=0.9, ratio=0.48),
+    }
+    for name, ours in own.items():
+        theirs = getattr(hemodynamic_models, f"{name}_hrf")(tr, oversampling=50, time_length=32.0)
+        grid = np.linspace(0, 32.0, len(theirs)) - tr / 50
+        expected = ours.density(grid)
+        np.testing.assert_allclose(theirs, expected / expected.sum(), atol=1e-12)
+        if name == "spm":
+            np.testing.assert_allclose(get_hrf("spm").density(T), ours.density(T), atol=1e-3)
+        same = get_hrf(ours.density)
+        np.testing.assert_allclose(same.cumulative(T), ours.cumulative(T), atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
