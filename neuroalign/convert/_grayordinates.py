@@ -31,8 +31,8 @@ def cifti_record(header: Any, *, keep_phi: bool = False) -> str:
     Returns
     -------
     str
-        JSON object: ``meta``, ``n_vertices`` by structure, ``maps`` (name and metadata), ``labels`` (a table a map)
-        and ``parcels`` (vertices by structure, and voxels, by name).
+        JSON object: ``meta``, ``n_vertices`` by structure, ``start`` of a series (s), ``maps`` (name and metadata),
+        ``labels`` (a table a map) and ``parcels`` (vertices by structure, and voxels, by name).
     """
     axes = require("nibabel.cifti2.cifti2_axes", "fmri")
     rows, columns = header.get_axis(0), header.get_axis(1)
@@ -41,7 +41,7 @@ def cifti_record(header: Any, *, keep_phi: bool = False) -> str:
         "n_vertices": {str(name): int(n) for name, n in columns.nvertices.items()},
     }
     if isinstance(rows, axes.SeriesAxis):
-        content["unit"] = str(rows.unit)
+        content["start"] = float(rows.start)
     else:
         names = zip(rows.name.tolist(), rows.meta.tolist(), strict=True)
         content["maps"] = [[name, _meta(meta, keep_phi)] for name, meta in names]
@@ -156,7 +156,8 @@ def _series(rows: xr.DataArray, record: dict[str, Any]) -> Any:
         step = float(steps[0])
     if not step > 0:
         raise SchemaError("No repetition time.", expected="attrs['tr'] in s", got=step)
-    return axes.SeriesAxis(float(times[0]) if times.size else 0.0, step, len(rows), record.get("unit", "SECOND"))
+    start = float(record.get("start", 0.0)) + (float(times[0]) if times.size else 0.0)
+    return axes.SeriesAxis(start, step, len(rows), "SECOND")
 
 
 def _volume(rows: xr.DataArray) -> dict[str, Any]:

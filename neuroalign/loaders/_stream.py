@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from neuroalign.errors import IntegrityError
 
-__all__ = ["GZIP_MAX_RATIO", "Stream"]
+__all__ = ["GZIP_MAX_RATIO", "Stream", "inflater"]
 
 #: The most that the deflate format can compress; a header that declares more is wrong.
 GZIP_MAX_RATIO = 1032
 
 _CHUNK = 1 << 18
 _SCRATCH = 8 << 20
+
+
+def inflater() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
+    """Give the maker of decompressors and its errors: of isal where it is installed, which is faster, else of zlib."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.decompressobj, (zlib.error,)
+    return isal_zlib.decompressobj, (zlib.error, isal_zlib.error)
 
 
 class Stream:
@@ -32,7 +42,8 @@ class Stream:
 
     def __init__(self, path: str, handle: BinaryIO, compressed: bool) -> None:
         self._path, self._handle, self._compressed = path, handle, compressed
-        self._inflate = zlib.decompressobj(wbits=31)
+        self._make, self._errors = inflater()
+        self._inflate = self._make(wbits=31)
         self._pending = b""
         self._out = memoryview(b"")
         self._ended = False
@@ -55,7 +66,7 @@ class Stream:
             data = self._pending or self._handle.read(_CHUNK)
             try:
                 out = self._inflate.decompress(data, 4 * _CHUNK)
-            except zlib.error as error:
+            except self._errors as error:
                 raise self._damaged(str(error)) from error
             self._pending = self._inflate.unconsumed_tail
             if out:
@@ -73,7 +84,7 @@ class Stream:
         elif rest[:1] != b"\x1f":
             raise self._damaged(f"{len(rest)} or more bytes that are not gzip after the end")
         else:
-            self._inflate, self._pending = zlib.decompressobj(wbits=31), rest
+            self._inflate, self._pending = self._make(wbits=31), rest
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer as far as the file goes and return the number of bytes written."""

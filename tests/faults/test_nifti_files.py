@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignError, SchemaError
+from neuroalign.loaders._stream import inflater
 from neuroalign.loaders.fmri import read_fmri
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -42,6 +44,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
         nib.save(image(), folder / f"run{suffix}")
         out[suffix] = (folder / f"run{suffix}").read_bytes()
     return out
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Decompress with isal, and as if it were not installed."""
+    if request.param == "zlib":
+        monkeypatch.setitem(sys.modules, "isal", None)
+    else:
+        pytest.importorskip("isal")
+    made = inflater()[0]
+    assert (made is zlib.decompressobj) == (request.param == "zlib")
+    return str(request.param)
 
 
 READ: dict[str, Callable[[Path], object]] = {
@@ -68,6 +82,7 @@ def test_cut_files_are_refused(
 
 
 @pytest.mark.parametrize("way", [*READ])
+@pytest.mark.usefixtures("engine")
 def test_no_flipped_bit_of_a_compressed_file_is_silent(tmp_path: Path, whole: dict[str, bytes], way: str) -> None:
     content = whole[".nii.gz"]
     path = tmp_path / "run.nii.gz"
@@ -86,6 +101,7 @@ def test_no_flipped_bit_of_a_compressed_file_is_silent(tmp_path: Path, whole: di
     assert silent == 0
 
 
+@pytest.mark.usefixtures("engine")
 def test_every_bit_of_the_gzip_header_and_trailer(tmp_path: Path, whole: dict[str, bytes]) -> None:
     content = whole[".nii.gz"]
     path = tmp_path / "run.nii.gz"
@@ -115,6 +131,7 @@ def test_a_damaged_plain_header_gives_an_error_of_ours_or_an_array(
         READ[way](path)
 
 
+@pytest.mark.usefixtures("engine")
 def test_members_padding_and_garbage_of_gzip(tmp_path: Path, whole: dict[str, bytes]) -> None:
     raw = whole[".nii"]
     path = tmp_path / "run.nii.gz"
