@@ -129,11 +129,11 @@ def _bv_size(
     problem = None
     points = common.get("DataPoints", "")
     if points.isdigit() and int(points) > 0 and int(points) * frame != size:
-        problem = cut(data, int(points) * frame, size)
+        problem = cut(data, int(points) * frame, size, usable=True)
     elif size % frame or not size:
-        problem = cut(data, (size // frame + 1) * frame, size, f"bytes (a multiple of {frame})")
+        problem = cut(data, (size // frame + 1) * frame, size, f"bytes (a multiple of {frame})", usable=True)
     elif markers is not None and (last := _last_marker(markers)) > size // frame:
-        problem = cut(data, last * frame, size, "bytes (there is a marker at the end)")
+        problem = cut(data, last * frame, size, "bytes (there is a marker at the end)", usable=True)
     if problem is not None and not allow_truncated:
         raise problem
     declared.problem = problem

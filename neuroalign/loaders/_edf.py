@@ -59,7 +59,7 @@ def check_edf(path: Path, *, allow_truncated: bool = False) -> Declared:
     expected = header_bytes + n_records * sum(per_record) * width
     # A few bytes more than whole records (such as a line end that a program added) do no harm.
     if n_records < 1 or not expected <= size < expected + sum(per_record) * width:
-        problem = cut(path, expected, size)
+        problem = cut(path, expected, size, usable=True)
         if n_records < 1:
             problem = damaged(path, "number of data records", "at least 1", n_records)
         if not allow_truncated:

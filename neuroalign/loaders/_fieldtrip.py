@@ -140,6 +140,8 @@ def channel_kinds(path: Path, data_name: str | None = None) -> list[str]:
 
 
 def _load(path: Path, data_name: str | None, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    check_mat(path)
+    inflate_elements(path, _MAX_BYTES)
     name = data_name or find(path)
     if name is None:
         raise ConfigError(
@@ -148,8 +150,6 @@ def _load(path: Path, data_name: str | None, without: tuple[str, ...] = ()) -> d
             where=path,
             fix="pass data_name=, or read arrays with read_table",
         )
-    check_mat(path)
-    inflate_elements(path, _MAX_BYTES)
     ignored = ["previous", "cfg", *without]
     found = require("pymatreader", "eeg").read_mat(str(path), variable_names=[name], ignore_fields=ignored).get(name)
     if not isinstance(found, dict) or not {"label", "time"} <= set(found):

@@ -138,11 +138,11 @@ def _unknown(path: Path) -> ConfigError:
 
 def _config_beside(path: Path) -> Path | None:
     """The system configuration of a 4D/BTi file: ``config`` beside it, or the name with "config" for "pdf"."""
-    beside = path.with_name(path.name.replace("pdf", "config"))
-    for config in (beside, path.with_name("config")):
-        if config != path and config.is_file() and path.is_file() and _is_bti(path):
-            return config
-    return None
+    beside, common = path.with_name(path.name.replace("pdf", "config")), path.with_name("config")
+    if beside != path and beside.is_file():
+        return beside
+    # Any file may lie beside one that is called config.
+    return common if common != path and common.is_file() and path.is_file() and _is_bti(path) else None
 
 
 def _is_bti(path: Path) -> bool:

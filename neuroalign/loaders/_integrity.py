@@ -67,15 +67,15 @@ class Declared:
     onsets: bool = True
 
 
-def cut(path: Path, expected: int, found: int, what: str = "bytes") -> IntegrityError:
-    """Word the error of a file that is shorter (or longer) than its header says."""
+def cut(path: Path, expected: int, found: int, what: str = "bytes", *, usable: bool = False) -> IntegrityError:
+    """Word the error of a file that is shorter (or longer) than its header says; `usable`: what is there can be read."""
     problem = "The file is cut short." if found < expected else "The file is longer than its header says."
     return IntegrityError(
         problem,
         expected=f"{expected} {what}",
         got=f"{found} {what}",
         where=path,
-        fix="copy or download it again; allow_truncated=True reads what is there",
+        fix="copy or download it again" + ("; allow_truncated=True reads what is there" if usable else ""),
     )
 
 
@@ -196,7 +196,7 @@ def _walk_fif(path: Path, file: IO[bytes], size: int | None, declared: Declared)
         file.seek(at)
         tag = file.read(16)
         if len(tag) < 16:
-            raise cut(path, at + 16, at + len(tag) if size is None else size)
+            raise cut(path, at + 16, at + len(tag) if size is None else size, usable=True)
         kind, _, count, follow = struct.unpack(">iIii", tag)
         if n_tags == 0 and (kind != _FIFF_FILE_ID or count != 20):
             raise IntegrityError("Not a FIF file.", expected="a FIF file id", got=f"tag {kind}", where=path)
@@ -208,14 +208,16 @@ def _walk_fif(path: Path, file: IO[bytes], size: int | None, declared: Declared)
             declared.buffers.append((at + 16, *struct.unpack_from(">i", tag, 4), count))
         last = max(last, at + 16 + count)
         if last > limit:
-            raise cut(path, last, limit) if size is not None else damaged(path, "size", f"at most {limit} bytes", last)
+            if size is None:
+                raise damaged(path, "size", f"at most {limit} bytes", last)
+            raise cut(path, last, limit, usable=True)
         if follow == -1:
             break
         at = at + 16 + count if follow == 0 else follow
     if size is None and last > file.tell():  # the end of a compressed stream is only known by reading up to it
         file.seek(last - 1)
         if len(file.read(1)) < 1:
-            raise cut(path, last, file.tell())
+            raise cut(path, last, file.tell(), usable=True)
 
 
 def check_kit(path: Path) -> None:

@@ -134,6 +134,7 @@ def check_nihon(path: Path, options: Mapping[str, Any]) -> list[Path]:
     n_blocks = _unpack(path, content, "<B", control + 17)[0]
     if n_blocks < 1:
         raise damaged(path, "number of data blocks", "1 or more", n_blocks)
+    used: set[int] = set()
     with path.open("rb") as file:
         for k in range(n_blocks):
             at = _unpack(path, content, "<I", control + 18 + 20 * k)[0]
@@ -148,18 +149,18 @@ def check_nihon(path: Path, options: Mapping[str, Any]) -> list[Path]:
             end = at + 0x27 + 10 * n_channels + 2 * (n_channels + 1) * (duration * rate // 10)
             if end > size:
                 raise cut(path, end, size)
+            used |= set(file.read(10 * n_channels)[::10])
     for suffix in (".21E", ".PNT", ".LOG"):
-        _check_nihon_beside(path.with_suffix(suffix), content[:_NIHON_VERSION])
+        _check_nihon_beside(path.with_suffix(suffix), content[:_NIHON_VERSION], used)
     return []
 
 
-def _check_nihon_beside(path: Path, version: bytes) -> None:
+def _check_nihon_beside(path: Path, version: bytes, used: set[int]) -> None:
     if not path.is_file():
         return  # MNE says what it does without
     content = path.read_bytes()
     if path.suffix == ".21E":
-        if b"[ELECTRODE]" not in content or not content.rstrip(b"\0").endswith(b"\n"):
-            raise cut(path, len(content) + 1, len(content))
+        _check_names_of_nihon(path, content, used)
         return
     if content[:_NIHON_VERSION] != version:
         raise damaged(path, "version", version, content[:_NIHON_VERSION])
@@ -170,6 +171,24 @@ def _check_nihon_beside(path: Path, version: bytes) -> None:
                 if at:
                     n_logs = _unpack(path, content, "<B", at + 0x12)[0]
                     _unpack(path, content, f"<{45 * n_logs}s", at + 0x14)
+
+
+def _check_names_of_nihon(path: Path, content: bytes, used: set[int]) -> None:
+    """The list of names must name each channel used: MNE would take default names, without a word."""
+    listed, inside = set(), False
+    for line in content.splitlines(keepends=True):
+        if line.startswith(b"["):
+            inside = b"ELECTRODE" in line or b"REFERENCE" in line
+        elif inside and line[:4].isdigit() and line[4:5] == b"=" and line.endswith(b"\n"):
+            listed.add(int(line[:4]))
+    if missing := sorted(used - listed):
+        raise IntegrityError(
+            "The list of channel names does not name every channel.",
+            expected=f"numbers {sorted(used)}",
+            got=f"none for {missing[:10]}",
+            where=path,
+            fix="copy it again, or move it away for default names",
+        )
 
 
 def check_persyst(path: Path, options: Mapping[str, Any]) -> list[Path]:
@@ -204,11 +223,14 @@ def _lay_sections(path: Path) -> dict[str, list[str]]:
         raise damaged(path, "size", "a text file", f"{path.stat().st_size} bytes")
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in path.read_bytes().decode("latin-1").splitlines():
+    text = path.read_bytes().decode("latin-1")
+    for line in text.splitlines():
         if line.strip().startswith("[") and line.strip().endswith("]"):
             lines = sections.setdefault(line.strip()[1:-1].lower(), [])
         elif line.strip():
             lines.append(line.strip())
+    if lines and not text.endswith("\n"):
+        raise cut(path, len(text) + 1, len(text))
     return sections
 
 
