@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from neuroalign import schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 from neuroalign.loaders._arrays import Arrays, read_mat, read_npy, read_npz, refuse_pickle
+from neuroalign.loaders._nwb_spikes import read_units
 from neuroalign.loaders._text import read_text
 from neuroalign.loaders.events import check_onsets, read_events
 
 __all__ = ["SPIKE_SUFFIXES", "read_spikes"]
 
-SPIKE_SUFFIXES = (".txt", ".csv", ".tsv", ".npy", ".npz", ".mat")
+SPIKE_SUFFIXES = (".txt", ".csv", ".tsv", ".npy", ".npz", ".mat", ".nwb")
 """File names that `read_spikes` knows."""
 
 #: The clock of spikes whose times are not sample numbers: no recorder is finer than a microsecond.
@@ -37,7 +38,7 @@ def read_spikes(
     *,
     units: str | None = None,
     stop: float | None = None,
-    start: float = 0.0,
+    start: float | None = None,
     sfreq: float | None = None,
     times: str | None = None,
     neurons: str | None = None,
@@ -53,12 +54,14 @@ def read_spikes(
           a header. Lines that start with ``#`` or ``%`` are comments. Cells are separated by white space in ``.txt``.
         - ``.npy``: the times of one neuron.
         - ``.npz``, ``.mat``: an array of times, and one with the neuron of each spike.
+        - ``.nwb``: the table of units, with its columns; trials become events.
     units : str
-        ``s``, ``ms``, ``us``, or ``samples`` (of `sfreq`). It is never guessed.
+        ``s``, ``ms``, ``us``, or ``samples`` (of `sfreq`). It is never guessed; NWB has seconds.
     stop : float
-        When the recording ended, in s. The last spike does not say: a neuron may have been silent.
-    start : float
-        When the recording began, in s.
+        When the recording ended, in s. The last spike does not say: a neuron may have been silent. In NWB by default
+        the end of the ``obs_intervals``, where all units have one and the same; a window that is asked for cuts.
+    start : float, optional
+        When the recording began, in s; by default 0.
     sfreq : float, optional
         Rate of the clock that numbers the samples, in Hz; times are rounded to the nearest sample. By default
         1 MHz; it must be given for ``units="samples"``.
@@ -104,6 +107,8 @@ def read_spikes(
     if not path.is_file():
         raise IntegrityError("There is no such file.", expected=" ".join(SPIKE_SUFFIXES), where=str(path))
     refuse_pickle(path)
+    if suffix == ".nwb":
+        return _from_nwb(path, units, start, stop, sfreq, events)
     if suffix in _DELIMITERS:
         table = _from_text(path, _DELIMITERS[suffix], times, neurons)
     elif suffix in _ARRAY_READERS:
@@ -114,17 +119,31 @@ def read_spikes(
         )
     _check_order(path, table)
     rate, samples = _to_clock(path, table["time"].to_numpy(), units, sfreq)
-    first = round(start * rate)
+    begin = 0.0 if start is None else start
     ds = schema.spikes(
         samples,
         neuron=table["neuron"].to_numpy(),
         sfreq=rate,
-        first_sample=first,
-        n_samples=_length(path, samples, rate, start, stop),
-        events=None if events is None else _events(Path(events), float(stop or 0) - start),
+        n_samples=_length(path, samples, rate, begin, stop),
+        first_sample=round(begin * rate),
+        events=None if events is None else _events(Path(events), float(stop or 0) - begin),
     )
     sources = [path] if events is None else [path, Path(events)]
     return schema.stamp(schema.validate(ds, "spikes"), "read_spikes", sources=sources, units=units)
+
+
+def _from_nwb(
+    path: Path, units: str | None, start: float | None, stop: float | None, sfreq: float | None, events: Any
+) -> xr.Dataset:
+    if units not in (None, "s") or events is not None:
+        raise ConfigError(
+            "NWB files say their units and trials themselves.",
+            expected="neither units= nor events=",
+            got=f"units={units!r}, events={events}",
+            where=str(path),
+        )
+    ds = schema.validate(read_units(path, start=start, stop=stop, sfreq=sfreq, clock=CLOCK), "spikes")
+    return schema.stamp(ds, "read_spikes", sources=[path])
 
 
 def _length(path: Path, samples: NDArray[np.int64], rate: float, start: float, stop: float | None) -> int:

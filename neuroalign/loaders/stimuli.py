@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
-from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
 from neuroalign import schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 from neuroalign.loaders._lazy import wrap
-from neuroalign.loaders._text import read_text
+from neuroalign.loaders._stimulus_files import ImageArray, image_facts, sound_facts, text_facts
 from neuroalign.loaders.events import read_tsv
 
 __all__ = ["name_stimuli", "read_stimuli"]
@@ -30,7 +25,6 @@ KINDS = {
     **dict.fromkeys((".mp4", ".avi", ".mkv", ".mov", ".webm"), "video"),
     ".txt": "text",
 }
-MAX_PIXELS = 2**28
 _TEXT = ("stimulus_id", "path", "filename", "stim_file", "text", "sha256")
 
 
@@ -208,7 +202,7 @@ def _with_files(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _with_facts(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
     """Add what the files say of themselves, in columns that the table does not have."""
-    readers = {"image": _image_facts, "audio": _sound_facts, "text": _text_facts}
+    readers = {"image": image_facts, "audio": sound_facts, "text": text_facts}
     facts: list[dict[str, Any]] = []  # one a stimulus, column to value
     for path in frame["path"]:
         kind = None if path is None else KINDS.get(Path(path).suffix.lower())
@@ -220,113 +214,17 @@ def _with_facts(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
     return frame
 
 
-def _image_facts(file: Path) -> dict[str, Any]:
-    width, height = _open_image(file, lambda image: image.size)
-    return {"width": width, "height": height}
-
-
-def _text_facts(file: Path) -> dict[str, Any]:
-    return {"text": read_text(file).strip()}
-
-
-def _sound_facts(file: Path) -> dict[str, Any]:
-    """Length, rate and channels of a .wav file; of others nothing, for want of a library that all have."""
-    from scipy.io import wavfile
-
-    if file.suffix.lower() != ".wav":
-        return {}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Chunk", wavfile.WavFileWarning)  # notes of recorders, beside the sound
-        warnings.filterwarnings("error", category=wavfile.WavFileWarning, message=".*(EOF|[Ii]ncomplete|[Tt]runcated)")
-        try:
-            try:
-                rate, samples = wavfile.read(file, mmap=True)
-            except ValueError:  # 24 bits cannot be mapped
-                rate, samples = wavfile.read(file)
-        except (ValueError, OSError, EOFError, KeyError, TypeError, OverflowError, wavfile.WavFileWarning) as error:
-            raise IntegrityError(
-                "The sound cannot be read.",
-                expected="a whole .wav file",
-                got=f"{type(error).__name__}: {error}",
-                where=file,
-                fix="copy it again",
-            ) from error
-    if rate <= 0:
-        raise IntegrityError("The sound has no sampling rate.", expected="> 0 Hz", got=rate, where=file)
-    return {
-        "duration": len(samples) / rate,
-        "sfreq": float(rate),
-        "n_channels": 1 if samples.ndim == 1 else samples.shape[1],
-    }
-
-
-class _ImageArray(BackendArray):
-    """Lazy (stimulus, row, column, rgb) uint8 array over image files, of one size (rows, columns) or brought to it."""
-
-    def __init__(self, folder: Path, names: Sequence[str], size: tuple[int, int], *, fit: bool) -> None:
-        self.folder, self.names, self.fit = str(folder.absolute()), tuple(names), fit
-        self.shape = (len(names), *size, 3)
-        self.dtype = np.dtype(np.uint8)
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
-
-    def _read(self, key: tuple[Any, ...]) -> NDArray[np.uint8]:
-        which = np.arange(self.shape[0])[key[0]]
-        images = np.stack([self._one(int(i)) for i in np.atleast_1d(which)]) if np.size(which) else None
-        if images is None:
-            images = np.empty((0, *self.shape[1:]), dtype=np.uint8)
-        for axis, index in reversed(list(enumerate(key[1:], start=1))):
-            images = images[(slice(None),) * axis + (index,)]
-        return images if np.ndim(which) else images[0]
-
-    def _one(self, i: int) -> NDArray[np.uint8]:
-        file = Path(self.folder) / self.names[i]
-        pixels = _open_image(file, self._pixels)
-        if pixels.shape != self.shape[1:]:
-            raise IntegrityError(
-                "An image changed after it was opened.", expected=self.shape[1:], got=pixels.shape, where=file
-            )
-        return pixels
-
-    def _pixels(self, image: Any) -> NDArray[np.uint8]:
-        from PIL import Image, ImageOps
-
-        image = image.convert("RGB")
-        if self.fit:
-            image = ImageOps.fit(image, (self.shape[2], self.shape[1]), Image.Resampling.BICUBIC)
-        return np.asarray(image)
-
-
-def _open_image(file: Path, use: Any) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise IntegrityError(
-                    "The image is too large.", expected=f"{MAX_PIXELS} pixels", got=image.size, where=file
-                )
-            return use(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError, OSError) as error:
-        if isinstance(error, IntegrityError):
-            raise
-        raise IntegrityError(
-            "The image cannot be read.", expected="a whole image file", got=str(error), where=file, fix="copy it again"
-        ) from error
-
-
 def _images(folder: Path, frame: pd.DataFrame, size: tuple[int, int] | None) -> Any:
     """Give the lazy pixels, or None where the stimuli are not all images of one size."""
     images = "path" in frame and bool((frame["modality"] == "image").all())
     if size is not None:
         if not images:
             raise ConfigError("Only images have a size.", expected="a table of images", got=f"size={size}")
-        return wrap(_ImageArray(folder, frame["path"].tolist(), size, fit=True))
+        return wrap(ImageArray(folder, frame["path"].tolist(), size, fit=True))
     if not images:
         return None
-    sizes = {tuple(_image_facts(folder / name).values()) for name in frame["path"]}
+    sizes = {tuple(image_facts(folder / name).values()) for name in frame["path"]}
     if len(sizes) != 1:
         return None
     columns, rows = sizes.pop()
-    return wrap(_ImageArray(folder, frame["path"].tolist(), (rows, columns), fit=False))
+    return wrap(ImageArray(folder, frame["path"].tolist(), (rows, columns), fit=False))
