@@ -14,7 +14,7 @@ import xarray as xr
 from neuroalign import schema
 from neuroalign.errors import IntegrityError, SchemaError
 from neuroalign.loaders._labels import MEG_TYPES, Request
-from neuroalign.loaders._layout import Recording, Study
+from neuroalign.loaders._layout import Recording, Study, sensor_file
 from neuroalign.loaders._sensors import read_sensors
 from neuroalign.loaders._sidecars import nearest
 from neuroalign.loaders._text import read_json
@@ -22,6 +22,8 @@ from neuroalign.loaders.events import read_tsv
 from neuroalign.loaders.ieeg import BIDS_TYPES, IEEG_TYPES, apply_table, contact_coords
 
 __all__ = ["read_sensor_run"]
+
+_NOT_IN_VOLTS = ("gsr", "temperature", "resp", "pupil")
 
 
 def read_sensor_run(
@@ -67,15 +69,26 @@ def read_sensor_run(
         mne_options=options,
         **known,
     )
-    ds = read_sensors(recording.path, request)
+    path = sensor_file(recording) if recording.suffix == recording.modality else recording.path
+    ds = read_sensors(path, request)
     if recording.suffix not in ("epo", "ave"):
         _check_sidecar(recording, ds, sidecar, allow_truncated=request.allow_truncated)
     if recording.modality == "ieeg":
         ds = ds.assign_coords({k: v for k, v in contact_coords(ds).items() if k not in ds.coords})
     if table is not None:
-        ds = _with_notes(apply_table(ds, table), table, ("status_description", "group"))
+        ds = _with_notes(apply_table(_with_types(ds, table), table), table, ("status_description", "group"))
         ds = schema.stamp(ds, "apply_channels", sources=[channels[0][0]])
     return _with_sidecar(_with_positions(study, recording, ds, space), sidecar)
+
+
+def _with_types(ds: xr.Dataset, table: pd.DataFrame) -> xr.Dataset:
+    """Name skin, temperature, breath and pupil, which readers call misc for not being in volts."""
+    told = {n: BIDS_TYPES.get(str(t).upper()) for n, t in zip(table["name"], table["type"], strict=True)}
+    kinds = [
+        told[name] if kind == "misc" and told.get(name) in _NOT_IN_VOLTS else kind
+        for name, kind in zip(ds["channel"].values.tolist(), ds["channel_type"].values.tolist(), strict=True)
+    ]
+    return ds.assign_coords(channel_type=("channel", np.array(kinds, dtype=object)))
 
 
 def _with_notes(ds: xr.Dataset, table: pd.DataFrame, names: Iterable[str], prefix: str = "") -> xr.Dataset:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
-from neuroalign.loaders._formats import SUFFIXES
+from neuroalign.loaders._formats import SUFFIXES, is_sensor_file
 
 __all__ = [
     "ENTITIES",
@@ -21,6 +21,7 @@ __all__ = [
     "is_openfmri",
     "open_study",
     "parse_name",
+    "sensor_file",
 ]
 
 #: Entities in the order of BIDS file names, by their long names in queries.
@@ -43,6 +44,7 @@ _SENSORS = {
     "ieeg": (".vhdr", ".edf", ".bdf", ".set", ".fif", ".fif.gz", ".nwb", ".mefd"),
     "meg": (".fif", ".fif.gz", ".ds", ".sqd", ".con", ".kdf", ".raw", ".mhd", ""),
 }
+_UNREAD = {"meg": (".raw",)}  # of another maker than the EEG files that end so
 #: Suffixes that MNE-BIDS-pipeline writes, all of them FIF.
 _PROCESSED = ("raw", "epo", "ave")
 #: Suffixes of recordings beside the brain, such as breathing.
@@ -279,7 +281,8 @@ def find_recordings(
     for r in found if check else []:
         for path in (r.path, *r.mates):
             check_link(study, path)
-        _check_format(r)
+        if r.suffix in _SENSORS:
+            sensor_file(r)
     return found
 
 
@@ -448,12 +451,23 @@ def check_link(study: Study, path: Path) -> Path:
     return path
 
 
-def _check_format(recording: Recording) -> None:
-    if recording.suffix not in _SENSORS or recording.extension in SUFFIXES:
-        return
+def sensor_file(recording: Recording) -> Path:
+    """Give the file to open: of a folder without an extension (4D/BTi), the one recording in it.
+
+    Raises
+    ------
+    ConfigError
+        If no reader knows the format.
+    """
+    path, unread = recording.path, _UNREAD.get(recording.suffix, ())
+    if recording.extension in SUFFIXES and recording.extension not in unread:
+        return path
+    inside = [p for p in sorted(path.iterdir()) if p.is_file() and is_sensor_file(p)] if path.is_dir() else []
+    if len(inside) == 1 and recording.extension == "":
+        return inside[0]
     raise ConfigError(
         "No reader knows the format of this recording.",
-        expected=", ".join(e for e in _SENSORS[recording.suffix] if e in SUFFIXES),
+        expected=", ".join(e for e in _SENSORS[recording.suffix] if e in SUFFIXES and e not in unread),
         got=recording.path.name,
         where=recording.path.parent,
         fix="leave it out by subject=, task=, run= or modality=, or convert it with MNE",

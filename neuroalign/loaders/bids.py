@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from neuroalign import schema
@@ -148,6 +149,8 @@ def read_bids(
         if confounds is not None:
             raise ConfigError("Only fMRI has confounds.", expected="BOLD runs", got=[r.path.name for r in found[:5]])
         wish = _Wish(space, None, {k: v for k, v in options.items() if k != "mask"})
+    if all(r.suffix in BESIDE for r in found) and (unknown := sorted(set(options) - {"lazy", "keep_phi"})):
+        raise ConfigError("Unknown option for this kind of recording.", expected="lazy, keep_phi", got=unknown)
     if len(found) == 1:
         return _read(study, found[0], wish)
     names = _node_names(found)
@@ -247,6 +250,10 @@ def _with_events(study: Study, recording: Recording, ds: xr.Dataset) -> xr.Datas
     events = read_events(path, duration=ds.sizes["time"] / ds.attrs["sfreq"])
     events = name_stimuli(events, home.root / "stimuli")
     ds = ds.drop_vars([name for name, coord in ds.coords.items() if "event" in coord.dims])
+    if _counts_from_one(events, ds.attrs["sfreq"]):
+        ds = schema.log(
+            ds, f"{path.name}: its samples count from 1, or its onsets are one sample early; taken as given"
+        )
     coords = {}
     for name in map(str, events.columns):
         values = events[name].to_numpy()
@@ -255,6 +262,13 @@ def _with_events(study: Study, recording: Recording, ds: xr.Dataset) -> xr.Datas
         own = f"event_{name}" if name in (*ds.coords, *ds.dims, *ds.data_vars, "event") else name
         coords[own] = ("event", values, _column_attrs(told.get(name)))
     return schema.stamp(ds.assign_coords(coords), "read_events", sources=[path])
+
+
+def _counts_from_one(events: pd.DataFrame, sfreq: float) -> bool:
+    """Whether the column ``sample`` is one more than its onset in every row; BIDS counts both from 0."""
+    if "sample" not in events or events["sample"].dtype.kind not in "iuf" or not len(events):
+        return False
+    return bool((np.abs(events["sample"] - events["onset"] * sfreq - 1) < 0.05).all())
 
 
 def _column_attrs(entry: Any) -> dict[str, str]:
