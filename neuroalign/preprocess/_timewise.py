@@ -86,7 +86,8 @@ class TimeTransformer(LabelledTransformer):
             start = X.attrs.get("first_sample", 0) / sfreq
             known["first_sample"] = round(start * self.resample)
             # Onsets count from the first sample, which may have moved to a sample of the new clock.
-            if "onset" in rest.coords and (moved := start - known["first_sample"] / self.resample):
+            moved = start - known["first_sample"] / self.resample
+            if moved and "onset" in rest.coords and rest["onset"].dims == ("event",):
                 rest = rest.assign_coords(onset=rest["onset"] + moved)
         return rest.assign_attrs(known)
 

@@ -21,6 +21,7 @@ from neuroalign.schema import history, log, stamp
 
 __all__ = ["Rereferencer", "reference_matrix"]
 
+_AVERAGE_REFERENCE = 10  # kind of a projection of MNE
 _WHITE = ("white", "white matter", "white_matter", "white-matter", "wm")
 
 
@@ -182,6 +183,8 @@ class Rereferencer(LabelledTransformer):
             out = X.drop_dims("channel").assign({str(variable.name): out})
         else:
             out.attrs = dict(X.attrs)
+        if "mne_info" in X.attrs:
+            out = out.assign_attrs(mne_info=_custom_reference(X.attrs["mne_info"]))
         if self.left_out_:
             out = log(out, f"Rereferencer({self.method!r}) leaves out {', '.join(self.left_out_)}")
         return stamp(out, type(self).__name__, **self.get_params(deep=False), matrix=channel_map.to_dict())
@@ -299,6 +302,16 @@ def _contacts(X: xr.Dataset | xr.DataArray, tissue: str) -> Contacts:
         units=column("units", "V"),
         bipolar=[bool(anode) for anode in column("anode", "")],
     )
+
+
+def _custom_reference(text: str) -> str:
+    """Tell MNE that the reference was changed; its own projection to an average is void then."""
+    content = json.loads(text)
+    mark = content.get("custom_ref_applied")
+    if isinstance(mark, dict):
+        content["custom_ref_applied"] = mark | {"value": 1, "name": "FIFFV_MNE_CUSTOM_REF_ON"}
+    content["projs"] = [p for p in content.get("projs") or [] if p.get("kind") != _AVERAGE_REFERENCE]
+    return json.dumps(content)
 
 
 def _unknown(n: int) -> Contacts:

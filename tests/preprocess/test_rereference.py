@@ -192,6 +192,22 @@ def test_equal_to_mne(real_data: Callable[[str], Path]) -> None:
     np.testing.assert_allclose(pairs["ieeg"].values, theirs, rtol=1e-9, atol=1e-15)
 
 
+def test_mne_is_told(real_data: Callable[[str], Path]) -> None:
+    mne = pytest.importorskip("mne")
+    from neuroalign.convert import from_mne, to_mne
+
+    path = real_data("meg-mne-audvis") / "sample_audvis_trunc_raw_sss.fif"
+    raw = mne.io.read_raw_fif(path, preload=True, verbose="error").pick(["meg", "eeg"])
+    ours = to_mne(Rereferencer().fit_transform(from_mne(raw)))
+    theirs = raw.copy().set_eeg_reference("average", verbose="error")
+    good = mne.pick_types(raw.info, meg=True, eeg=True)
+    scale = np.abs(theirs.get_data(good)).max(axis=1, keepdims=True)
+    np.testing.assert_allclose(ours.get_data(good) / scale, theirs.get_data(good) / scale, atol=2e-6)
+    assert ours.info["custom_ref_applied"] == theirs.info["custom_ref_applied"]
+    assert ours.info["projs"] == theirs.info["projs"] == []
+    assert ours.info["bads"] == theirs.info["bads"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), method=st.sampled_from(METHODS), gap=st.integers(0, 2))
 def test_blocks_and_parts_equal_the_dense_matrix(data: st.DataObject, method: str, gap: int) -> None:
@@ -211,6 +227,38 @@ def test_blocks_and_parts_equal_the_dense_matrix(data: st.DataObject, method: st
     for name in (f"A{n}" for n in bad):  # a bad contact goes nowhere but into its own output
         column = matrix[:, ds["channel"].values.tolist().index(name)]
         assert set(np.flatnonzero(column)) <= set(np.flatnonzero(out["channel"].values == name))
+
+
+@pytest.mark.filterwarnings("ignore::neuroalign.errors.NeuroalignWarning")
+@pytest.mark.parametrize(
+    ("name", "options", "pairs"),
+    [
+        ("ieeg-mne-misc/sample_seeg.edf", {}, 82),
+        ("ieeg-naplib/tiny_test.edf", {"channel_type": "ecog"}, None),
+        ("ieeg-mne-misc/sample_ecog.edf", {"channel_type": "ecog"}, None),
+        ("ieeg-mne-misc/sample_ecog_ieeg.fif", {}, None),
+    ],
+)
+def test_real_intracranial_files(
+    name: str, options: dict[str, str], pairs: int | None, real_data: Callable[[str], Path]
+) -> None:
+    from neuroalign.loaders import read_ieeg
+
+    ds = read_ieeg(real_data(name.split("/")[0]) / name.split("/")[1], **options)
+    assert not Rereferencer().fit_transform(ds)["ieeg"].variable._in_memory
+    for method in ("average", "shaft_average"):
+        model = Rereferencer(method).fit(ds)
+        out = model.transform(ds)
+        dense = model.matrix_.toarray() @ ds["ieeg"].values.astype(float)
+        np.testing.assert_allclose(out["ieeg"].values, dense, atol=1e-6 * np.abs(dense).max())
+        schema.validate(out, "ieeg")
+    if pairs is None:  # a grid among them
+        with pytest.raises(SchemaError, match="grid"):
+            Rereferencer("bipolar").fit(ds)
+        return
+    out = Rereferencer("bipolar").fit_transform(ds)
+    assert (out["anode"].values != "").sum() == pairs
+    schema.validate(out, "ieeg")
 
 
 # Lazy recordings
