@@ -114,7 +114,7 @@ def _image(table: xr.Dataset) -> xr.DataArray:
             "The stimulus table has no images.",
             expected="a variable image (stimulus, row, column, rgb)",
             got=list(table.data_vars),
-            fix="load the table with its images, or pass the array of inputs itself",
+            fix="read_stimuli(folder, size=(224, 224)) for images of several sizes, or pass the array of inputs itself",
         )
     return table["image"]
 

@@ -59,7 +59,8 @@ def concat(objs: Sequence[xr.Dataset], *, missing: str = "raise") -> xr.Dataset:
     """Concatenate runs along time, or epochs along trial.
 
     Sites (channels, voxels, regions) are matched by name; sampling rates must agree to one part in a million.
-    Each continuous run keeps its own clock and gets a ``run`` coordinate along time where it has none.
+    Each continuous run keeps its own clock and gets a ``run`` coordinate along time where it has none, and ``subject``
+    and ``session`` where they differ.
 
     Parameters
     ----------
@@ -94,22 +95,31 @@ def concat(objs: Sequence[xr.Dataset], *, missing: str = "raise") -> xr.Dataset:
     rates = [ds.attrs["sfreq"] for ds in objs if "sfreq" in ds.attrs]
     sfreq = check_same_sfreq(rates) if rates else None
     site = next((d for d in _SITES if d in first.dims), None)
+    differing = [name for name in ("subject", "session") if len({str(ds.attrs.get(name, "")) for ds in objs}) > 1]
     pieces: list[xr.Dataset] = []
     for position, ds in enumerate(objs):
         piece = ds if site is None else _same_sites(ds, first, site, missing, position)
         if dim == "time" and sfreq is not None:
             samples, _ = clock(ds)
             piece = piece.assign_coords(time=samples / sfreq)
-            if "run" not in piece.coords or piece["run"].dims != ("time",):
-                piece = piece.drop_vars([n for n in ("run",) if n in piece.coords and piece[n].dims == ("event",)])
-                label = ds.attrs.get("run", position + 1)
-                piece = piece.assign_coords(run=("time", np.array([str(label)] * len(samples), dtype=object)))
+            labels = {"run": str(ds.attrs.get("run", position + 1))}
+            labels |= {name: str(ds.attrs.get(name, "")) for name in differing}
+            for name, label in labels.items():
+                piece = _marked(piece, name, label)
         elif dim == "trial" and "time" in piece.dims and not np.array_equal(clock(piece)[0], clock(first)[0]):
             raise AlignmentError(
                 "Epochs have different times.", expected="equal tmin and tmax", got=f"object {position} differs"
             )
         pieces.append(piece.drop_vars([n for n, c in piece.coords.items() if "event" in c.dims]))
     return _merge(pieces, dim, site, first)
+
+
+def _marked(piece: xr.Dataset, name: str, label: str) -> xr.Dataset:
+    """Label all times of a piece, unless it says itself which of its times belong where."""
+    if name in piece.coords and piece[name].dims == ("time",):
+        return piece
+    values = np.array([label] * piece.sizes["time"], dtype=object)
+    return piece.drop_vars(name, errors="ignore").assign_coords({name: ("time", values)})
 
 
 def _merge(pieces: list[xr.Dataset], dim: str, site: str | None, first: xr.Dataset) -> xr.Dataset:

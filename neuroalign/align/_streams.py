@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,11 @@ class Source:
     vectors: NDArray[np.floating] | None = None
     streams: dict[str, xr.DataArray] = field(default_factory=dict)
 
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Position of each id."""
+        return {name: row for row, name in enumerate(self.ids)}
+
     @property
     def timed(self) -> bool:
         """Whether the features have a clock of their own."""
@@ -73,7 +79,7 @@ class Source:
         """Features of one stimulus, shape (n_units,)."""
         if self.vectors is None:
             raise AlignmentError("The features have a clock of their own.", got=name)
-        return self.vectors[self.ids.index(name)]
+        return self.vectors[self.rows[name]]
 
     def stream(self, name: str, sfreq: float) -> tuple[int, NDArray[np.floating]]:
         """First sample after the onset, and values (sample, unit), on a clock of `sfreq`."""

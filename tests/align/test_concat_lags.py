@@ -72,3 +72,12 @@ def test_lags_never_cross_a_run_edge(lengths, first, last, p):
 def test_runs_must_be_contiguous():
     with pytest.raises(AlignmentError, match="contiguous"):
         align.lagged(np.zeros((3, 1)), [0], ["a", "b", "a"])
+
+
+def test_subjects_and_sessions_are_told_apart_where_they_differ():
+    parts = [run(label="1").assign_attrs(subject=subject, session="a") for subject in ("01", "02")]
+    both = align.concat(parts)
+    assert both["subject"].values[[0, -1]].tolist() == ["01", "02"]
+    assert "session" not in both.coords
+    x, _ = align.join(both["eeg"], both["eeg"])  # sample numbers of a run repeat, but not of a subject
+    assert x.sizes["time"] == 40

@@ -74,6 +74,14 @@ def test_runs_of_a_tree_keep_their_clocks():
     assert align.place(ACTS, xr.DataTree.from_dict({"/run-1": runs["/run-1"]}))["run"].values[0] == "1"
 
 
+def test_runs_of_several_subjects():
+    runs = [eeg([0.1 * k], ["cat"]).assign_attrs(run="1", subject=f"0{k}") for k in (1, 2)]
+    tree = xr.DataTree.from_dict({"/sub-01/run-1": runs[0], "/sub-02/run-1": runs[1]})
+    x, y = align.join(align.place(ACTS, tree), align.concat(runs)["eeg"])
+    assert where_not_zero(x) == [10, 120]
+    assert y["subject"].values[[0, -1]].tolist() == ["01", "02"]
+
+
 def test_several_feature_spaces():
     words = schema.features([[7.0], [8.0], [9.0]], stimulus=["cat", "dog", "cow"])
     out = align.place({"vision": ACTS, "semantics": words}, eeg([0.1], ["dog"]))
