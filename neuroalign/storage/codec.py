@@ -291,11 +291,10 @@ class StoredArray(BackendArray):
 
     def encoding(self) -> dict[str, Any]:
         """Chunks for dask, in xarray's words."""
-        if self.grid is None:
+        if self.grid is None or not self.shape:
             return {}
-        return {
-            "preferred_chunks": layout.preferred_chunks(self.dims, self.shape, self.grid.chunks, self.dtype.itemsize)
-        }
+        lengths = layout.preferred_chunks(self.dims, self.shape, self.grid.chunks, self.dtype.itemsize)
+        return {"preferred_chunks": lengths}
 
     def load(self, key: tuple[Any, ...]) -> np.ndarray:
         """Read a part.

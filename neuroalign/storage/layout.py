@@ -6,9 +6,20 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import xarray as xr
+
 from neuroalign.errors import ConfigError
 
-__all__ = ["LAYOUTS", "Chunks", "check_chunks", "chunk_shape", "preferred_chunks", "shard_shape", "tiles_of"]
+__all__ = [
+    "LAYOUTS",
+    "Chunks",
+    "check_chunks",
+    "chunk_shape",
+    "prefer_chunks",
+    "preferred_chunks",
+    "shard_shape",
+    "tiles_of",
+]
 
 WINDOW_SECONDS = 2.0  # training windows take all channels of a few seconds
 LINE_SECONDS = 60.0  # work on single channels takes a few of them for long
@@ -228,3 +239,29 @@ def preferred_chunks(
     lengths = [max(1, min(n, size)) for n, size in zip(unit, shape, strict=True)]
     lengths[axis] = max(1, min(unit[axis] * room, shape[axis]))
     return dict(zip(dims, lengths, strict=True))
+
+
+def prefer_chunks(ds: xr.Dataset) -> xr.Dataset:
+    """Say how lazy variables are best cut for dask, where they do not say so.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Any Dataset.
+
+    Returns
+    -------
+    Dataset
+        A shallow copy with ``encoding["preferred_chunks"]``: about 16 MB, all channels of a stretch of time, or whole
+        rows of the first dimension.
+    """
+    ds = ds.copy(deep=False)
+    for variable in ds.data_vars.values():
+        small = variable.nbytes <= _DASK_CHUNK  # one piece, whatever is preferred
+        if small or variable.variable._in_memory or "preferred_chunks" in variable.encoding:
+            continue
+        dims = tuple(map(str, variable.dims))
+        axis = dims.index("time") if set(dims) == {"channel", "time"} else 0
+        unit = tuple(1 if k == axis else n for k, n in enumerate(variable.shape))
+        variable.encoding["preferred_chunks"] = preferred_chunks(dims, variable.shape, unit, variable.dtype.itemsize)
+    return ds

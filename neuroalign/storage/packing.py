@@ -233,29 +233,37 @@ class _Row:
 
 
 def _grid(values: NDArray[np.float64]) -> tuple[float, NDArray[np.int64]] | None:
-    """Step of sorted different values, and how many steps each lies above the first; as in Euclid's algorithm."""
+    """Step of sorted different values, and how many steps each lies above the first."""
     gaps = np.diff(values)
     noise = float(np.spacing(np.float32(np.abs(values[[0, -1]]).max())))
-    step = float(gaps.min())
-    for _ in range(32):
-        span = (values[-1] - values[0]) / step
-        if span > 1.01 * _MOST:
-            return None
-        counts = np.rint(gaps / step)
-        rest = np.abs(gaps - counts * step)
-        off = rest > 2 * noise * (counts + 1)
-        if not off.any():
-            break
-        step = float(rest[off].min())
-    else:
+    step = _common_step(np.unique(gaps[gaps <= 8 * gaps.min()]), noise)
+    if step is None:
         return None
-    for most in (1.5, 30.0, 1000.0, np.inf):  # small gaps first: their number of steps is certain
+    for most in (1.5, 4.0, 10.0, 30.0, 100.0, 1000.0, np.inf):  # small gaps first: their number of steps is certain
         near = gaps <= most * step
-        step = float(gaps[near].sum() / np.rint(gaps[near] / step).sum()) if near.any() else step
+        if near.any():
+            step = float(gaps[near].sum() / np.rint(gaps[near] / step).sum())
     steps = np.concatenate([[0.0], np.cumsum(np.rint(gaps / step))])
-    if np.abs(values - values[0] - steps * step).max() > 0.25 * step or steps[-1] >= _MOST:
+    if np.abs(values - values[0] - steps * step).max() > 0.25 * step + noise or steps[-1] >= _MOST:
         return None
     return step, steps.astype(np.int64)
+
+
+def _common_step(gaps: NDArray[np.float64], noise: float) -> float | None:
+    """Largest step of which all gaps are multiples, but for the rounding of float32; as in Euclid's algorithm."""
+    step, error = float(gaps[0]), noise
+    for _ in range(32):
+        counts = np.rint(gaps / step)
+        rest = np.abs(gaps - counts * step)
+        blur = noise + counts * error
+        off = rest > 1.5 * blur
+        if not off.any():
+            return step
+        best = np.flatnonzero(off)[np.argmin(blur[off])]
+        step, error = float(rest[best]), float(blur[best])
+        if step <= 2 * error:
+            return None
+    return None
 
 
 def _exact(values: Floats, step: float, steps: NDArray[np.int64]) -> tuple[float, float, int, int] | None:
