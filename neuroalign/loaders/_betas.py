@@ -154,7 +154,7 @@ def _open_arrays(path: Path, n_trials: int | None, max_bytes: int) -> Stored:
     values = np.moveaxis(values, axis, 0).reshape(-1, *grid)  # (trial, *grid)
     maps = _maps(grid, {n: a for n, a in arrays.items() if a.dtype.kind in "biuf"})
     return Stored(
-        path, grid, len(values), values.dtype.kind in "biu", lambda voxels: values[(slice(None), *voxels)],
+        path, grid, len(values), values.dtype.kind in "biu", lambda voxels: values[:, *voxels],
         slow_first=suffix != ".mat", maps=maps, estimated_by=_origin(path, name),
     )  # fmt: skip
 
@@ -272,7 +272,7 @@ def _trials_first(dataset: Any, voxels: Voxels, grid: tuple[int, ...], n_trials:
     """Of axes (trial, k, j, i) or (trial, voxel)."""
     out = np.empty((n_trials, len(voxels[0])), dtype=np.float32)
     for start, block in _slabs(dataset):
-        out[start : start + len(block)] = block.reshape(len(block), *grid[::-1])[(slice(None), *voxels[::-1])]
+        out[start : start + len(block)] = block.reshape(len(block), *grid[::-1])[:, *voxels[::-1]]
     return out
 
 

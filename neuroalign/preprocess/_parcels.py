@@ -17,6 +17,7 @@ from neuroalign.protocol import Labels
 
 _AFFINE_TOLERANCE = 0.05  # mm at the farthest corner, as in read_fmri
 _CORTEX = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
+Coords = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 _KEYS = ("structure", "vertex", "i", "j", "k")
 
 
@@ -231,7 +232,9 @@ def _from_labelled(atlas: xr.Dataset | xr.DataArray, sites: Labels) -> Atlas:
         )
     if atlas.ndim != 1:
         raise SchemaError("An atlas has one label a site.", expected="one dimension", got=atlas.dims)
-    coords = {str(n): ((str(atlas.dims[0]),), c.values) for n, c in atlas.coords.items() if c.dims == atlas.dims}
+    coords: Coords = {
+        str(n): ((str(atlas.dims[0]),), c.values) for n, c in atlas.coords.items() if c.dims == atlas.dims
+    }
     table = {}
     if "roi" in coords and atlas.dtype.kind in "iu":  # as read_fmri gives the names of labels
         table = {k: n for k, n in zip(atlas.values.tolist(), map(str, coords["roi"][1]), strict=True) if n}

@@ -247,7 +247,7 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         out = xr.DataArray(betas.reshape(shape), dims=dims, coords=coords, name="bold")
         kept = ("units", "affine", "space", "volume_shape", "atlas")
         attrs = {k: v for k, v in ds.attrs.items() if k in kept or str(k).startswith("neuro_")}
-        return out.assign_attrs(attrs)
+        return out.assign_attrs(attrs, estimated_by=f"neuroalign SingleTrialBetas ({self.method})")
 
     def _nuisance(self, ds: xr.Dataset, samples: NDArray[np.int64], sfreq: float) -> NDArray[np.float64]:
         slow = _nuisance.slow_regressors(samples, sfreq, 0, self.high_pass)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.preprocess import _nuisance
+from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples
 from neuroalign.schema import clock, stamp
 
@@ -144,8 +145,7 @@ class ConfoundRegressor(LabelledTransformer):
         self
             The transformer.
         """
-        if isinstance(X, xr.DataTree):
-            X = next(iter(_runs(X).values()))
+        X = first_run(X)
         return super().fit(_bold(X) if isinstance(X, xr.Dataset) else X)
 
     def transform(self, X: Any) -> Any:
@@ -172,17 +172,12 @@ class ConfoundRegressor(LabelledTransformer):
         """
         check_is_fitted(self)
         if isinstance(X, xr.DataTree):
-            done = {path: self._alone(run) for path, run in _runs(X).items()}
-            return xr.DataTree.from_dict({n.path: done.get(n.path, n.to_dataset(inherit=False)) for n in X.subtree})
+            return transform_runs(self, X)
         if isinstance(X, xr.Dataset):
             return self._dataset(X)
         if isinstance(X, xr.DataArray):
             return self._labelled(X, X)
         return super().transform(X)
-
-    def _alone(self, run: xr.Dataset) -> xr.Dataset:
-        fresh = type(self)(**self.get_params(deep=False))  # subjects have other sites
-        return fresh.fit(run).transform(run)
 
     def _dataset(self, X: xr.Dataset) -> xr.Dataset:
         out = self._labelled(_bold(X), X)
@@ -287,10 +282,3 @@ def _bold(ds: xr.Dataset) -> xr.DataArray:
     if "bold" not in ds.data_vars or "time" not in ds["bold"].dims:
         raise AlignmentError("There is no fMRI run.", expected="a variable bold over time", got=list(ds.data_vars))
     return ds["bold"]
-
-
-def _runs(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    runs = {node.path: node.to_dataset() for node in tree.subtree if "bold" in node.data_vars}
-    if not runs:
-        raise AlignmentError("There is no fMRI run.", expected="a variable bold", got=[n.path for n in tree.leaves])
-    return runs

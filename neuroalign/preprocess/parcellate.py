@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.preprocess._nuisance import tiles
 from neuroalign.preprocess._parcels import assign_regions
+from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, save_model
 from neuroalign.schema import stamp
 
@@ -123,8 +124,8 @@ class Parcellator(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_samples, n_sites)
-            Data on sites; only their labels are looked at.
+        X : Dataset, DataTree, DataArray or array, shape (n_samples, n_sites)
+            Data on sites; only their labels are looked at. Named maps (map_name, site) will do as well as time courses.
         y : None
             Not used; here for pipelines.
 
@@ -142,6 +143,7 @@ class Parcellator(LabelledTransformer):
         ConfigError
             If labels or weights do not fit.
         """
+        X = first_run(X)
         return super().fit(X[_variable(X)] if isinstance(X, xr.Dataset) else X)
 
     def transform(self, X: Any) -> Any:
@@ -149,16 +151,18 @@ class Parcellator(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_samples, n_sites)
-            Data on the sites given to `fit`.
+        X : Dataset, DataTree, DataArray or array, shape (n_samples, n_sites)
+            Data on the sites given to `fit`. Each run of a DataTree may have its own.
 
         Returns
         -------
-        Dataset, DataArray or array
+        Dataset, DataTree, DataArray or array
             Dims (sample dimension, roi); a Dataset keeps what does not belong to sites.
         """
+        check_is_fitted(self)
+        if isinstance(X, xr.DataTree):
+            return transform_runs(self, X)
         if isinstance(X, xr.Dataset):
-            check_is_fitted(self)
             name = _variable(X)
             out = self.transform(X[name])
             gone = [n for n in X.variables if set(X[n].dims) & set(_SITES)]
@@ -168,7 +172,6 @@ class Parcellator(LabelledTransformer):
             return rest
         if not isinstance(X, xr.DataArray):
             return super().transform(X)
-        check_is_fitted(self)
         values, samples, labels = self._open(X, fitting=False)
         regions = self._regions(values, labels)
         attrs = {k: v for k, v in {**X.attrs, **labels.attrs}.items() if k not in _OF_SITES}
@@ -250,7 +253,7 @@ class Parcellator(LabelledTransformer):
                 self, X, reset=fitting, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
             )
             return values, Samples(len(values)), Labels.plain(values.shape[1:], "unit")
-        values, samples, labels = open_samples(X)
+        values, samples, labels = open_samples(X, "map_name" if "map_name" in X.dims else None)
         if fitting:
             self.n_features_in_ = labels.size
         else:

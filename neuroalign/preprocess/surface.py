@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.errors import AlignmentError, ConfigError, IntegrityError, SchemaError, require
 from neuroalign.preprocess._nuisance import tiles
+from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, save_model
 from neuroalign.schema import stamp
 
@@ -100,7 +101,7 @@ class SurfaceSampler(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset or DataArray
+        X : Dataset, DataTree or DataArray
             Volumes (time, k, j, i) or voxels (time, voxel) with ``affine`` in attrs; also trials.
         y : None
             Not used; here for pipelines.
@@ -119,23 +120,25 @@ class SurfaceSampler(LabelledTransformer):
         SchemaError
             If the data do not say where their voxels lie.
         """
-        return super().fit(_volumes(X))
+        return super().fit(_volumes(first_run(X)))
 
     def transform(self, X: Any) -> Any:
         """Sample volumes at the vertices.
 
         Parameters
         ----------
-        X : Dataset or DataArray
-            Volumes or voxels on the grid given to `fit`.
+        X : Dataset, DataTree or DataArray
+            Volumes or voxels on the grid given to `fit`. Each run of a DataTree may have its own.
 
         Returns
         -------
-        Dataset or DataArray
+        Dataset, DataTree or DataArray
             Dims (time, vertex) with ``hemi``, ``node`` and ``x y z`` (mm); a Dataset keeps what does not belong to
             voxels.
         """
         check_is_fitted(self)
+        if isinstance(X, xr.DataTree):
+            return transform_runs(self, X)
         if not isinstance(X, xr.Dataset):
             return self._labelled(_volumes(X))
         name = str(_volumes(X).name)

@@ -251,6 +251,24 @@ def test_trials_units_and_pipelines(tmp_path: Path) -> None:
         )
 
 
+def test_runs_of_a_tree_and_named_maps() -> None:
+    ds, codes = volume(), atlas_values()
+    keep = np.random.default_rng(1).random(SHAPE) > 0.3
+    step = Parcellator(nib.Nifti1Image(codes, AFFINE))
+    tree = xr.DataTree.from_dict({"/sub-01": masked(ds, keep), "/sub-02": masked(ds, ~keep)})  # other voxels
+    out = step.fit(tree).transform(tree)
+    for name, voxels in (("sub-01", keep), ("sub-02", ~keep)):
+        xr.testing.assert_identical(out[name].to_dataset(), step.fit_transform(masked(ds, voxels)))
+    with pytest.raises(AlignmentError, match="no fMRI run"):
+        step.fit(xr.DataTree.from_dict({"/sub-01": xr.Dataset()}))
+    values = np.random.default_rng(0).normal(size=(2, 6))
+    maps = schema.maps(values, map_name=["myelin", "curv"], dim="vertex", coords={"hemi": ["L"] * 6})
+    regions = Parcellator(["a", "a", "b", "b", "b", ""]).fit_transform(maps)
+    assert regions["map"].dims == ("map_name", "roi")
+    np.testing.assert_allclose(regions["map"].sel(roi="b").values, values[:, 2:5].mean(axis=1), rtol=1e-6)
+    assert regions["map_name"].values.tolist() == ["myelin", "curv"]
+
+
 def test_faults_are_named() -> None:
     ds, codes = volume(), atlas_values()
     moved = AFFINE.copy()

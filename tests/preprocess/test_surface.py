@@ -167,6 +167,9 @@ def test_trials_are_sampled_too() -> None:
     out = SurfaceSampler(ball(6.0)).fit_transform(volumes)
     assert out.dims == ("trial", "vertex")
     assert out["stimulus_id"].values.tolist() == ["a", "b", "c"]
+    tree = xr.DataTree.from_dict({"/run-1": gradient(2), "/run-2": gradient(4)})
+    step = SurfaceSampler(ball(6.0)).fit(tree)
+    xr.testing.assert_identical(step.transform(tree)["run-2"].to_dataset(), step.transform(gradient(4)))
 
 
 def test_faults_are_named(tmp_path: Path) -> None:
