@@ -155,10 +155,14 @@ def _axes_of(path: Path, file: NiftiFile) -> Any:
     with nibabel_errors(path):
         parser.parse(string=xml)
         header = parser.header
-        found = tuple(header.matrix.get_data_shape())
-        maps = [header.matrix.get_index_map(dim) for dim in header.matrix.mapped_indices]
-        for index_map in maps:
+        if not str(header.version).startswith("2"):
+            raise _damaged(path, "version", "CIFTI-2", header.version)
+        if sorted(header.matrix.mapped_indices) != [0, 1]:
+            raise _damaged(path, "axes", "one for rows and one for columns", list(header.matrix.mapped_indices)[:5])
+        maps = [header.matrix.get_index_map(dim) for dim in (0, 1)]
+        for index_map in maps:  # nibabel allocates by these counts
             _check_counts(path, index_map)
+        found = tuple(header.matrix.get_data_shape())
     kinds = [index_map.indices_map_to_data_type.removeprefix("CIFTI_INDEX_TYPE_") for index_map in maps]
     if (
         len(kinds) != 2
