@@ -14,9 +14,11 @@ from neuroalign import schema
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders._acquisition import Written, repetition_time, sidecar_attrs
 from neuroalign.loaders._confounds import Strategy, read_confounds
-from neuroalign.loaders._layout import Recording, Study, check_link, parse_name
+from neuroalign.loaders._entities import parse_name
+from neuroalign.loaders._layout import Recording
 from neuroalign.loaders._nifti import open_nifti
 from neuroalign.loaders._sidecars import nearest
+from neuroalign.loaders._study import Study, check_link
 from neuroalign.loaders.fmri import _AFFINE_TOLERANCE, _corner_distance, read_fmri
 
 __all__ = ["attach_confounds", "read_bold"]

@@ -14,9 +14,10 @@ import xarray as xr
 from neuroalign import schema
 from neuroalign.errors import IntegrityError, SchemaError
 from neuroalign.loaders._labels import MEG_TYPES, Request
-from neuroalign.loaders._layout import Recording, Study, sensor_file
+from neuroalign.loaders._layout import Recording, sensor_file
 from neuroalign.loaders._sensors import read_sensors
 from neuroalign.loaders._sidecars import nearest
+from neuroalign.loaders._study import Study
 from neuroalign.loaders._text import read_json
 from neuroalign.loaders.events import read_tsv
 from neuroalign.loaders.ieeg import BIDS_TYPES, IEEG_TYPES, apply_table, contact_coords

@@ -9,32 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
+from neuroalign.loaders._entities import Query, check_query, parse_name
 from neuroalign.loaders._formats import SUFFIXES, is_sensor_file
+from neuroalign.loaders._study import Study, check_link
 
 __all__ = [
-    "ENTITIES",
     "Recording",
-    "Study",
-    "check_link",
     "find_recordings",
     "is_bids",
     "is_openfmri",
     "open_study",
-    "parse_name",
     "sensor_file",
 ]
 
-#: Entities in the order of BIDS file names, by their long names in queries.
-ENTITIES = {
-    "subject": "sub", "session": "ses", "task": "task", "acquisition": "acq", "ceagent": "ce", "reconstruction": "rec",
-    "direction": "dir", "run": "run", "echo": "echo", "part": "part", "recording": "recording", "processing": "proc",
-    "hemisphere": "hemi", "space": "space", "split": "split", "resolution": "res", "density": "den",
-    "description": "desc",
-}  # fmt: skip
-_ENTITY = re.compile(r"([a-zA-Z]+)-([a-zA-Z0-9+]+)")
-_VALUE = re.compile(r"[A-Za-z0-9]+")
 #: Folder -> modality.
 MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "func": "fmri"}
+FOLDER_OF = {modality: folder for folder, modality in MODALITIES.items()}
 #: Folder -> suffix of its recordings.
 _FOLDERS = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "func": "bold"}
 _BOLD = (".nii", ".nii.gz", ".func.gii", ".dtseries.nii", ".ptseries.nii")
@@ -52,28 +42,6 @@ BESIDE = ("physio", "stim")
 #: Suffixes that are read where none is asked for.
 CONTINUOUS = (*_FOLDERS.values(), "raw")
 SUFFIX_NAMES = (*CONTINUOUS, "epo", "ave", *BESIDE)
-
-
-@dataclass(frozen=True)
-class Study:
-    """A data set on disk.
-
-    Attributes
-    ----------
-    root : Path
-        Folder with ``sub-*`` folders, or with the files themselves.
-    raw : Path or None
-        Root of the raw data set that a derivative was made from.
-    within : Path or None
-        Folder of one subject, session or modality, where only that is meant.
-    follow_links : bool
-        Whether links may lead out of the data set.
-    """
-
-    root: Path
-    raw: Path | None = None
-    within: Path | None = None
-    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,69 +129,6 @@ def is_openfmri(folder: Path) -> bool:
     return any(path.is_dir() for path in folder.glob("sub[0-9]*/BOLD"))
 
 
-def parse_name(name: str) -> tuple[dict[str, str], str, str] | None:
-    """Split a BIDS file name into entities, suffix and extension; None where it is not one.
-
-    Examples
-    --------
-    >>> parse_name("sub-01_task-rest_run-2_bold.nii.gz")
-    ({'sub': '01', 'task': 'rest', 'run': '2'}, 'bold', '.nii.gz')
-    """
-    stem, dot, extension = name.partition(".")
-    *pairs, suffix = stem.split("_")
-    suffix = suffix.removeprefix("desc-") if suffix == "desc-events" else suffix  # as fMRI derivatives wrote them
-    entities: dict[str, str] = {}
-    for pair in pairs:
-        match = _ENTITY.fullmatch(pair)
-        if match is None or match[1] in entities:
-            return None
-        entities[match[1]] = match[2]
-    return (entities, suffix, dot + extension) if _VALUE.fullmatch(suffix) else None
-
-
-def check_query(query: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Translate long names to short ones and refuse values that cannot be part of a file name.
-
-    Parameters
-    ----------
-    query : mapping
-        Entity (long or short name) -> value, several values, or None for any.
-
-    Returns
-    -------
-    dict
-        Short name -> values.
-
-    Raises
-    ------
-    ConfigError
-        If an entity is unknown or given twice, or its value is not letters and digits.
-    """
-    wanted: dict[str, tuple[str, ...]] = {}
-    for name, value in query.items():
-        if value is None:
-            continue
-        key = ENTITIES.get(name, name)
-        if key not in ENTITIES.values():
-            raise ConfigError("Unknown BIDS entity.", expected=", ".join(ENTITIES), got=name)
-        if key in wanted:
-            raise ConfigError("An entity is given twice.", expected="one value, or a list", got=name)
-        several = isinstance(value, Iterable) and not isinstance(value, str | bytes)
-        wanted[key] = tuple(_check_value(name, key, v) for v in (value if several else [value]))
-        if not wanted[key]:
-            raise ConfigError("No value for an entity.", expected="a value, or None for all", got=value, where=name)
-    return wanted
-
-
-def _check_value(name: str, key: str, value: Any) -> str:
-    text = str(value).removeprefix(f"{key}-")
-    if isinstance(value, bool) or not _VALUE.fullmatch(text):
-        raise ConfigError(
-            f"Not a value of a BIDS entity: {name}.", expected="letters and digits", got=str(value), where=name
-        )
-    return text
-
-
 def find_recordings(
     study: Study,
     query: Mapping[str, Any],
@@ -269,13 +174,10 @@ def find_recordings(
     if "hemi" not in wanted:
         everything = _pairs(everything)
     kind = [r for r in everything if modality in (None, r.modality) and r.suffix in suffixes]
-    found = [r for r in kind if _fits(r.entities, wanted, kind)]
-    _check_folders(kind, found, wanted)
-    missing = {
-        key: lost
-        for key, values in wanted.items()
-        if (lost := [v for v in values if not any(_same(r.entities.get(key), v) for r in found)])
-    }
+    asked = Query(wanted, [r.entities for r in kind])
+    found = [r for r in kind if asked.fits(r.entities)]
+    _check_folders(kind, asked)
+    missing = asked.missing([r.entities for r in found])
     if not found or missing:
         raise _nothing(study.root, everything, wanted, modality, suffixes, missing if found else {})
     for r in found if check else []:
@@ -293,24 +195,6 @@ def _check_suffix(suffix: str | Sequence[str] | None) -> tuple[str, ...]:
     if not chosen or set(chosen) - set(SUFFIX_NAMES):
         raise ConfigError("Unknown suffix.", expected=", ".join(SUFFIX_NAMES), got=suffix)
     return chosen
-
-
-def _same(have: str | None, wanted: str) -> bool:
-    if have is None:
-        return wanted == "none"
-    return have == wanted or (have.isdecimal() and wanted.isdecimal() and int(have) == int(wanted))
-
-
-def _fits(entities: Mapping[str, str], wanted: Mapping[str, Sequence[str]], others: Sequence[Recording]) -> bool:
-    """Compare entities; ``1`` means ``01`` only where there is no ``1``."""
-    for key, values in wanted.items():
-        have = entities.get(key)
-        if have in values:
-            continue
-        known = {r.entities.get(key) for r in others}
-        if not any(_same(have, v) for v in values if v not in known):
-            return False
-    return True
 
 
 def _nothing(
@@ -401,13 +285,13 @@ def _pairs(found: Sequence[Recording]) -> list[Recording]:
     return joined
 
 
-def _check_folders(kind: Iterable[Recording], found: Sequence[Recording], wanted: Mapping[str, Any]) -> None:
+def _check_folders(kind: Iterable[Recording], asked: Query) -> None:
     """Refuse a file whose name speaks of another subject or session than its folder."""
     for r in kind:
         folders = {p.name[:3]: p.name[4:] for p in list(r.path.parents)[1:3] if re.match(r"(sub|ses)-", p.name)}
         if "sub" not in folders or all(r.entities.get(k) == v for k, v in folders.items()):
             continue
-        if r in found or _fits({**r.entities, **folders}, wanted, list(found)):
+        if asked.fits(r.entities) or asked.fits({**r.entities, **folders}):
             raise SchemaError(
                 "The name of a file and its folder speak of different recordings.",
                 expected="_".join(f"{k}-{v}" for k, v in sorted(folders.items(), reverse=True)),
@@ -415,40 +299,6 @@ def _check_folders(kind: Iterable[Recording], found: Sequence[Recording], wanted
                 where=r.path.parent,
                 fix="find out which one is right, and rename or move the file",
             )
-
-
-def check_link(study: Study, path: Path) -> Path:
-    """Refuse a link that leads out of the data set, or nowhere.
-
-    Links into ``.git`` of the data set or of a folder above it (DataLad, git-annex) and, from a derivative, into its
-    raw data set stay inside.
-
-    Raises
-    ------
-    IntegrityError
-        If the link leads elsewhere, or its content is not there.
-    """
-    if not path.exists():
-        raise IntegrityError(
-            "The file is a link without its content." if path.is_symlink() else "There is no such file.",
-            got=str(path),
-            where=path.parent,
-            fix="fetch it, for example with: datalad get " + path.name if path.is_symlink() else None,
-        )
-    if study.follow_links:
-        return path
-    real, home = path.resolve(), study.root.resolve()
-    inside = [home, *(p / ".git" for p in home.parents)]
-    inside += [study.raw.resolve()] if study.raw is not None else []
-    if not any(real.is_relative_to(folder) for folder in inside):
-        raise IntegrityError(
-            "A link leads out of the data set.",
-            expected=f"a file below {home}",
-            got=str(real),
-            where=path,
-            fix="pass follow_links=True if you trust the data set",
-        )
-    return path
 
 
 def sensor_file(recording: Recording) -> Path:

@@ -19,7 +19,7 @@ from neuroalign.loaders._layout import Recording
 
 __all__ = ["read_beside"]
 
-MAX_BYTES = 2**31
+MAX_BYTES = 2**28
 
 
 def read_beside(recording: Recording, sidecar: Mapping[str, Any]) -> xr.Dataset:
@@ -96,7 +96,7 @@ def _values(path: Path, columns: Sequence[str]) -> NDArray[np.float32]:
     try:
         # Without names pandas would drop surplus cells; one column more than named shows them.
         table = pd.read_csv(
-            io.BytesIO(text), sep="\t", header=None, na_values=["n/a"], keep_default_na=False, dtype=np.float64
+            io.BytesIO(text), sep="\t", header=None, na_values=["n/a"], keep_default_na=False, dtype=np.float32
         )
     except (ValueError, pd.errors.ParserError) as error:
         raise SchemaError(

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from neuroalign.errors import SchemaError
-from neuroalign.loaders._layout import Recording, Study, check_link, parse_name
+from neuroalign.loaders._entities import parse_name
+from neuroalign.loaders._layout import FOLDER_OF, Recording
+from neuroalign.loaders._study import Study, check_link
 from neuroalign.loaders._text import read_json
 from neuroalign.loaders.events import read_tsv
 
@@ -42,8 +44,11 @@ def in_raw(study: Study, recording: Recording) -> tuple[Study, Recording] | None
     """Give the place of a recording of a derivative in the raw data set, if that is known."""
     if study.raw is None:
         return None
-    path = study.raw / recording.path.relative_to(study.root)
-    return replace(study, root=study.raw, raw=None), replace(recording, path=path)
+    inside = recording.path.relative_to(study.root)
+    if len(inside.parts) == 1:  # files without folders
+        folders = [f"{key}-{recording.entities[key]}" for key in ("sub", "ses") if key in recording.entities]
+        inside = Path(*folders, FOLDER_OF[recording.modality], inside.name)
+    return replace(study, root=study.raw, raw=None), replace(recording, path=study.raw / inside)
 
 
 def nearest(

@@ -17,9 +17,11 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders._bids_fmri import attach_confounds, read_bold
 from neuroalign.loaders._bids_sensors import read_sensor_run
 from neuroalign.loaders._confounds import Strategy, parse_strategy
-from neuroalign.loaders._layout import BESIDE, ENTITIES, Recording, Study, check_query, find_recordings, open_study
+from neuroalign.loaders._entities import ENTITIES, check_query
+from neuroalign.loaders._layout import BESIDE, Recording, find_recordings, open_study
 from neuroalign.loaders._physio import read_beside
 from neuroalign.loaders._sidecars import describe_study, describe_subject, in_raw, merged_json, nearest
+from neuroalign.loaders._study import Study
 from neuroalign.loaders.events import read_events
 from neuroalign.loaders.stimuli import name_stimuli
 

@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from neuroalign.errors import ConfigError
-from neuroalign.loaders._layout import ENTITIES, SUFFIX_NAMES, Recording, Study, find_recordings, open_study
+from neuroalign.loaders._entities import ENTITIES
+from neuroalign.loaders._layout import SUFFIX_NAMES, Recording, find_recordings, open_study
 from neuroalign.loaders._sidecars import merged_json, nearest
+from neuroalign.loaders._study import Study
+from neuroalign.loaders._text import read_text
 from neuroalign.loaders.bids import events_file
-from neuroalign.loaders.events import read_tsv
 
 __all__ = ["list_recordings"]
 
@@ -108,7 +110,7 @@ def _facts(study: Study, recording: Recording) -> dict[str, Any]:
         "tr": tr,
         "duration": _number(sidecar, "RecordingDuration"),
         "n_channels": _n_channels(study, recording, sidecar),
-        "n_events": float("nan") if events is None else float(len(read_tsv(events[-1]))),
+        "n_events": float("nan") if events is None else _rows(events[-1]),
     }
 
 
@@ -116,6 +118,11 @@ def _number(sidecar: Mapping[str, Any], name: str) -> float:
     value = sidecar.get(name)
     known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
     return float(value) if known else float("nan")  # type: ignore[arg-type]
+
+
+def _rows(path: Path) -> float:
+    """Lines of a table below its header."""
+    return float(max(sum(1 for line in read_text(path).splitlines() if line.strip()) - 1, 0))
 
 
 def _size(path: Path) -> float:
@@ -130,6 +137,6 @@ def _n_channels(study: Study, recording: Recording, sidecar: Mapping[str, Any]) 
     if recording.modality == "fmri":
         return float("nan")
     if files := nearest(study, recording, "channels"):
-        return float(len(read_tsv(files[0][0])))
+        return _rows(files[0][0])
     counts = [value for name in _COUNTS if (value := _number(sidecar, name)) == value]
     return sum(counts) if counts else float("nan")

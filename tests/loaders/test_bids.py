@@ -15,7 +15,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignWarning, SchemaError
 from neuroalign.loaders import read_bids
-from neuroalign.loaders._layout import Study, find_recordings, parse_name
+from neuroalign.loaders._entities import parse_name
+from neuroalign.loaders._layout import find_recordings
+from neuroalign.loaders._study import Study
 
 NAMES = ["LA1", "LA2", "LA3", "EKG"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -213,6 +214,17 @@ def test_real_derivative_without_folders(real_data):
     assert ds["onset"].values[1] == 10.0143
     assert ds["event_event"].values[:2].tolist() == ["Fixation cross", "Checkerboard"]
     assert ds.attrs["subject"] == "01"
+
+
+def test_events_for_files_without_folders(real_data, tmp_path):
+    folder = real_data("fmriprep-visualcontrol")
+    flat = tmp_path / "flat"
+    shutil.copytree(folder, flat, ignore=shutil.ignore_patterns("*events*"))
+    assert "onset" not in na.load(flat, tr=1.0).coords
+    func = tmp_path / "raw" / "sub-01" / "func"
+    func.mkdir(parents=True)
+    shutil.copy(next(folder.glob("*events.tsv")), func / "sub-01_task-visualcontrol_events.tsv")
+    assert na.load(flat, tr=1.0, raw=tmp_path / "raw").sizes["event"] == 13
 
 
 def test_layout_of_openfmri_is_refused_with_a_remedy(real_data):

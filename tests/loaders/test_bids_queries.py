@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignError, SchemaError
 from neuroalign.loaders import read_bids
-from neuroalign.loaders._layout import (
-    ENTITIES,
-    Study,
-    check_link,
-    check_query,
-    find_recordings,
-    is_bids,
-    open_study,
-    parse_name,
-)
+from neuroalign.loaders._entities import ENTITIES, check_query, parse_name
+from neuroalign.loaders._layout import find_recordings, is_bids, open_study
+from neuroalign.loaders._study import Study, check_link
 
 FILES = [
     f"sub-{subject}/ses-{session}/eeg/sub-{subject}_ses-{session}_task-{task}_run-{run}_eeg.edf"
