@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from neuroalign import schema
+from neuroalign.convert import to_nifti
 from neuroalign.errors import SchemaError, require
 from neuroalign.plots._axes import INK, MUTED, SMALL, colour_bar, new_axes
 from neuroalign.plots._data import Labelled, Scale, as_array, matched, readable, require_dims, scale
@@ -132,62 +131,16 @@ def to_image(array: xr.DataArray, *, atlas: Any = None, significant: xr.DataArra
     >>> image.shape
     (5, 4, 3)
     """
-    nibabel = require("nibabel", "fmri")
-    data = array.values.astype(np.float32)
-    known = np.isfinite(data)
-    data = np.where(known if significant is None else known & significant.values.astype(bool), data, 0)
-    if "voxel" in array.dims:
-        volume, inside, matrix = _from_voxels(array, data, known)
-    elif "roi" in array.dims:
-        volume, inside, matrix = _from_regions(array, data, known, atlas)
-    else:
+    if "voxel" not in array.dims and "roi" not in array.dims:
         require_dims(array, ("k", "j", "i"), needed=("k", "j", "i"))
-        order = [array.dims.index(dim) for dim in ("i", "j", "k")]
-        volume, inside, matrix = data.transpose(order), known.transpose(order), schema.affine(array)
-    return (
-        nibabel.Nifti1Image(volume.astype(np.float32), matrix),
-        nibabel.Nifti1Image(inside.astype(np.uint8), matrix),
-    )
-
-
-Volume = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]
-
-
-def _from_voxels(array: xr.DataArray, data: NDArray[np.float32], known: NDArray[np.bool_]) -> Volume:
-    missing = [name for name in "ijk" if name not in array.coords]
-    shape = tuple(int(n) for n in array.attrs.get("volume_shape", ()))
-    if missing or len(shape) != 3:
-        raise SchemaError(
-            "These voxels cannot be put back into a volume.",
-            expected="voxel coordinates i, j, k and the attributes volume_shape and affine",
-            got=f"missing coordinates {missing}" if missing else f"volume_shape {shape}",
-            fix="keep the coordinates and attrs of the recording, or draw plots.bars",
-        )
-    where = tuple(array[name].values.astype(int) for name in "ijk")
-    volume, inside = np.zeros(shape, np.float32), np.zeros(shape, bool)
-    volume[where], inside[where] = data, known
-    return volume, inside, schema.affine(array)
-
-
-def _from_regions(array: xr.DataArray, data: NDArray[np.float32], known: NDArray[np.bool_], atlas: Any) -> Volume:
-    image_tools = require("nilearn.image", "fmri")
-    image = image_tools.load_img(atlas if atlas is not None else array.attrs["atlas"])
-    regions = np.rint(np.asarray(image.dataobj, dtype=float)).astype(int).squeeze()
-    found = np.unique(regions[regions != 0])
-    codes = array["label"].values.astype(int) if "label" in array.coords else found
-    if len(codes) != len(data) or not np.isin(codes, found).all():
-        raise SchemaError(
-            "The regions do not match the atlas.",
-            expected=f"{len(found)} labels, from {found[:3].tolist()} ... to {found[-1:].tolist()}",
-            got=f"{len(data)} regions",
-            fix="give the atlas' label of each region: values.assign_coords(label=('roi', [...]))",
-        )
-    place = np.full(max(found.max(), codes.max()) + 1, len(data))
-    place[codes] = np.arange(len(data))
-    # One entry more than regions: voxels outside all of them.
-    index = place[np.where(regions > 0, regions, 0)]
-    index[regions <= 0] = len(data)
-    return np.append(data, 0)[index], np.append(known, False)[index], np.asarray(image.affine)
+    place = None
+    if "roi" in array.dims:
+        tools = require("nilearn.image", "fmri")
+        place = tools.load_img(atlas if atlas is not None else array.attrs["atlas"])
+    known = np.isfinite(array.values)
+    shown = known if significant is None else known & significant.values.astype(bool)
+    values = array.copy(data=np.where(shown, array.values, 0).astype(np.float32)).rename("shown")
+    return to_nifti(values, atlas=place), to_nifti(values.copy(data=known), atlas=place)
 
 
 def _glass(plotting: Any, ax: Axes, image: Any, _: Any, shades: Scale) -> Any:
