@@ -153,7 +153,9 @@ def place(
         out = placed[0]["features"].assign_attrs(placed[0].attrs)
     else:
         out = concat(placed)["features"].assign_attrs(placed[0].attrs)
-        out.attrs["drop_log"] = [text for ds in placed for text in ds.attrs["drop_log"]]
+        names = [str(ds.attrs.get("run", n)) for n, ds in enumerate(placed, start=1)]
+        logs = zip(names, (ds.attrs["drop_log"] for ds in placed), strict=True)
+        out.attrs["drop_log"] = [f"run {name}: {text}" for name, texts in logs for text in texts]
     out = inherit(out.rename(source.name), *source.parents, *runs)
     for name in _ATTRS:
         out.attrs.pop(name, None)

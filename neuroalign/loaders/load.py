@@ -69,7 +69,8 @@ def load(
           (``betas_session01.nii.gz``), by their names: as `read_betas`;
         - ``.nii``, ``.nii.gz``, ``.gii`` and CIFTI-2 (``.dtseries.nii`` and its kin): as `read_fmri`;
         - ``.npy``, ``.npz``, ``.mat``, ``.csv``, ``.tsv``, ``.parquet``: as `read_table`;
-        - with ``modality="spikes"``, ``.txt``, ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.mat``: as `read_spikes`.
+        - with ``modality="spikes"``, ``.txt``, ``.csv``, ``.tsv``, ``.npy``, ``.npz``, ``.mat``, ``.nwb``: as
+          `read_spikes`.
     modality : {'eeg', 'ieeg', 'meg', 'fmri', 'spikes'}, optional
         Which recordings of a data set, or what a sensor file is. By default the latter is told by the ending of a
         BIDS name (``_ieeg.edf``), by the format (NWB is iEEG), or by the channel types of FIF and FieldTrip files (MEG
@@ -247,7 +248,11 @@ def _sensor_reader(path: Path, modality: str | None, options: dict[str, Any]) ->
 def _typed_modality(path: Path, kind: str, options: dict[str, Any]) -> str:
     with read_errors(path):
         if kind == "fif":
-            types = set(require("mne", "eeg").io.read_info(path, verbose="error").get_channel_types())
+            mne = require("mne", "eeg")
+            try:
+                types = set(mne.io.read_info(path, verbose="error").get_channel_types())
+            except ValueError:
+                return "eeg"  # no recording, or not whole: the reader says what it is
         else:
             types = set(_fieldtrip.channel_kinds(path, options.get("data_name")))
     if types & {"mag", "grad"}:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 
 from neuroalign import schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError
-from neuroalign.loaders._arrays import Arrays, read_mat, read_npy, read_npz, refuse_pickle
+from neuroalign.loaders._arrays import read_mat, read_npy, read_npz, refuse_pickle
 from neuroalign.loaders._nwb_spikes import read_units
-from neuroalign.loaders._text import read_text
+from neuroalign.loaders._spike_tables import spikes_of_arrays, spikes_of_text
 from neuroalign.loaders.events import check_onsets, read_events
 
 __all__ = ["SPIKE_SUFFIXES", "read_spikes"]
@@ -27,8 +26,6 @@ SPIKE_SUFFIXES = (".txt", ".csv", ".tsv", ".npy", ".npz", ".mat", ".nwb")
 
 #: The clock of spikes whose times are not sample numbers: no recorder is finer than a microsecond.
 CLOCK = 1e6
-_TIME_NAMES = ("spike_times", "spike_time", "times", "time", "timestamps", "samples")
-_NEURON_NAMES = ("spike_neurons", "spike_neuron", "neurons", "neuron", "spike_clusters", "clusters", "cluster", "unit")
 _ARRAY_READERS = {".npy": read_npy, ".npz": read_npz, ".mat": read_mat}
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".txt": None}
 
@@ -93,6 +90,10 @@ def read_spikes(
     NeuroalignWarning
         If a neuron fires faster than neurons can: its times may be in another unit.
 
+    Notes
+    -----
+    A list of text that was cut cannot be told from a shorter one.
+
     Examples
     --------
     >>> import pathlib, tempfile
@@ -110,9 +111,9 @@ def read_spikes(
     if suffix == ".nwb":
         return _from_nwb(path, units, start, stop, sfreq, events)
     if suffix in _DELIMITERS:
-        table = _from_text(path, _DELIMITERS[suffix], times, neurons)
+        table = spikes_of_text(path, _DELIMITERS[suffix], times, neurons)
     elif suffix in _ARRAY_READERS:
-        table = _from_arrays(path, _ARRAY_READERS[suffix](path, max_bytes), times, neurons)
+        table = spikes_of_arrays(path, _ARRAY_READERS[suffix](path, max_bytes), times, neurons)
     else:
         raise ConfigError(
             "Unknown kind of file.", expected=" ".join(SPIKE_SUFFIXES), got=suffix or "no suffix", where=str(path)
@@ -219,103 +220,3 @@ def _check_order(path: Path, table: pd.DataFrame) -> None:
                 where=f"{path}{line}",
                 fix="if each trial starts at 0, add its onset to its times first",
             )
-
-
-def _from_text(path: Path, delimiter: str | None, times: str | None, neurons: str | None) -> pd.DataFrame:
-    rows = _rows(path, delimiter)
-    header = None if not rows or all(_is_number(cell) for cell in rows[0][1]) else rows.pop(0)[1]
-    width = len(header) if header is not None else len(rows[0][1]) if rows else 1
-    for number, cells in rows:
-        if len(cells) != width:
-            raise SchemaError(
-                "A line has another length than the first.",
-                expected=f"{width} cells",
-                got=cells,
-                where=f"{path}, line {number}",
-            )
-    if header is None and (width > 1 or times or neurons):
-        raise SchemaError(
-            "The columns have no names.",
-            expected="a header line, or one time a line",
-            got=f"{width} columns of numbers",
-            where=str(path),
-            fix="write a first line such as 'time neuron'",
-        )
-    names = header or ["time"]
-    at = _choose(path, names, times, _TIME_NAMES, "times")
-    of = _choose(path, names, neurons, _NEURON_NAMES, "neurons", optional=True)
-    lines = [number for number, _ in rows]
-    values = [_number(path, number, cells[names.index(at or names[0])]) for number, cells in rows]
-    labels = [path.stem if of is None else cells[names.index(of)] for _, cells in rows]
-    return pd.DataFrame({"time": np.array(values, float), "neuron": np.array(labels, object), "line": lines})
-
-
-def _rows(path: Path, delimiter: str | None) -> list[tuple[int, list[str]]]:
-    """Line numbers and cells of all lines but comments and empty ones."""
-    rows = []
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", read_text(path)), start=1):
-        text = line.strip()
-        if text and not text.startswith(("#", "%")):
-            rows.append((number, [cell.strip() for cell in text.split(delimiter)]))
-    return rows
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return "_" not in text
-
-
-def _number(path: Path, line: int, text: str) -> float:
-    if not _is_number(text) or not math.isfinite(float(text)):
-        comma = "," in text and _is_number(text.replace(",", "."))
-        raise SchemaError(
-            "A spike time is not a number.",
-            expected="a finite number",
-            got=repr(text),
-            where=f"{path}, line {line}",
-            fix="write decimals with a point" if comma else None,
-        )
-    return float(text)
-
-
-def _choose(
-    path: Path, names: list[str], wanted: str | None, usual: tuple[str, ...], what: str, *, optional: bool = False
-) -> str | None:
-    """The entry that is asked for, or the only one with a usual name, or the only one."""
-    if wanted is not None:
-        if wanted not in names:
-            raise ConfigError(f"There is no such entry for {what}.", expected=names, got=wanted, where=str(path))
-        return wanted
-    known = [name for name in names if name.lower() in usual]
-    if len(known) == 1:
-        return known[0]
-    if not known and (optional or len(names) == 1):
-        return None if optional else names[0]
-    raise ConfigError(
-        f"It is not clear which entry holds the {what}.",
-        expected=f"one of {', '.join(usual)}",
-        got=names,
-        where=str(path),
-        fix=f"pass {what}= with its name",
-    )
-
-
-def _from_arrays(path: Path, arrays: Arrays, times: str | None, neurons: str | None) -> pd.DataFrame:
-    flat = {name: value for name, value in arrays.items() if value.size == max(value.shape, default=0)}
-    names = list(flat)
-    of = _choose(path, names, neurons, _NEURON_NAMES, "neurons", optional=True)
-    at = str(_choose(path, [n for n in names if n != of], times, _TIME_NAMES, "times"))
-    values = flat[at].ravel()
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise SchemaError("Spike times are not finite numbers.", got=f"{at} of {values.dtype}", where=str(path))
-    labels = np.full(values.size, path.stem, dtype=object) if of is None else flat[of].ravel()
-    if labels.size != values.size:
-        raise SchemaError(
-            "Not one neuron a spike.", expected=f"{values.size} in {of}, as in {at}", got=labels.size, where=str(path)
-        )
-    if labels.dtype.kind == "f" and np.array_equal(labels, np.rint(labels)):  # MATLAB's numbers are floats
-        labels = labels.astype(np.int64)
-    return pd.DataFrame({"time": values, "neuron": labels.astype(object) if labels.dtype.kind in "US" else labels})

@@ -74,6 +74,12 @@ def test_runs_of_a_tree_keep_their_clocks():
     assert align.place(ACTS, xr.DataTree.from_dict({"/run-1": runs["/run-1"]}))["run"].values[0] == "1"
 
 
+def test_events_that_were_left_out_name_their_run():
+    runs = {f"/run-{k}": eeg([0.1, 5.0 * k], ["cat", "dog"]).assign_attrs(run=str(k)) for k in (1, 2)}
+    out = align.place(ACTS, xr.DataTree.from_dict(runs), drop=True)
+    assert out.attrs["drop_log"] == ["run 1: event 1 (dog) at 5 s", "run 2: event 1 (dog) at 10 s"]
+
+
 def test_runs_of_several_subjects():
     runs = [eeg([0.1 * k], ["cat"]).assign_attrs(run="1", subject=f"0{k}") for k in (1, 2)]
     tree = xr.DataTree.from_dict({"/sub-01/run-1": runs[0], "/sub-02/run-1": runs[1]})
