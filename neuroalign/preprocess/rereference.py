@@ -228,8 +228,12 @@ class Rereferencer(LabelledTransformer):
         n = len(channel_map.outputs)
         if not (len(self.anode_) == len(self.cathode_) == len(self.reference_) == n):
             raise ValueError(f"{n} outputs, but {len(self.anode_)} anodes")
-        if len(self.bad_) != len(channel_map.inputs):
-            raise ValueError(f"{len(channel_map.inputs)} inputs, but {len(self.bad_)} marks")
+        m = len(channel_map.inputs)
+        if len(self.bad_) != m or self.feature_labels_.shape != (m,):
+            raise ValueError(f"{m} inputs, but {len(self.bad_)} marks")
+        ends = np.concatenate([self.anode_, self.cathode_])
+        if not (self.anode_ >= 0).all() or not ((ends >= -1) & (ends < m)).all():
+            raise ValueError("anodes or cathodes that are not among the inputs")
 
 
 def reference_matrix(obj: xr.Dataset | xr.DataArray) -> xr.DataArray:

@@ -294,3 +294,20 @@ def test_real_seeg(real_data: Callable[[str], Path]) -> None:
     at, beside = np.abs(freqs - 60) < 0.1, (np.abs(freqs - 60) > 5) & (np.abs(freqs - 60) < 10)
     assert (after[at] < 0.05 * after[beside].mean(axis=0)).all()
     np.testing.assert_allclose(after[beside], before[beside], rtol=0.05)
+
+
+def test_real_trials(real_data: Callable[[str], Path]) -> None:
+    with np.load(real_data("seeg-tensorpac-motor") / "seeg_data_pac.npz") as file:
+        x = xr.DataArray(
+            file["data"][:20].astype(float),
+            dims=("trial", "time"),
+            coords={"time": schema.time_index(4001, 1024.0, -1000)},
+            attrs={"sfreq": 1024.0},
+        )
+    out = HighGamma(line_freq=50, resample=128.0).fit_transform(x)
+    assert out.dims == ("trial", "time")
+    assert out.sizes["time"] == 501
+    assert out["time"].values[0] == -1000 / 1024
+    np.testing.assert_allclose(out.std("time"), 1, rtol=1e-6)
+    alone = HighGamma(line_freq=50, resample=128.0).fit_transform(x.isel(trial=[7]))
+    np.testing.assert_allclose(alone.values[0], out.values[7], atol=1e-9)

@@ -382,15 +382,24 @@ def test_saved_and_cloned(method: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.matrix_.toarray(), model.matrix_.toarray())
 
 
-def test_a_forged_model_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["column", "label", "bad", "cathode"])
+def test_a_forged_model_is_refused(what: str, tmp_path: Path) -> None:
     from neuroalign.protocol._save import _digest
 
-    Rereferencer("bipolar").fit(recording()).save(tmp_path / "model")
+    model = Rereferencer("bipolar").fit(recording())
+    if what == "bad":
+        model.bad_ = model.bad_[:-1]
+    elif what == "cathode":
+        model.cathode_[0] = 99
+    model.save(tmp_path / "model")
     file = tmp_path / "model" / "model.json"
     text = json.loads(file.read_text())
-    content = json.loads(text["fitted"]["channel_map_"])
-    content["select"]["column"][0] = 99
-    text["fitted"]["channel_map_"] = json.dumps(content)
+    if what == "column":
+        content = json.loads(text["fitted"]["channel_map_"])
+        content["select"]["column"][0] = 99
+        text["fitted"]["channel_map_"] = json.dumps(content)
+    elif what == "label":
+        text["fitted"]["reference_"].pop()
     file.write_text(json.dumps(text | {"sha256_json": _digest(text)}))
     with pytest.raises(IntegrityError, match="damaged"):
         load_model(tmp_path / "model")
