@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from neuroalign._version import __version__
-from neuroalign.errors import NeuroalignError, NeuroalignWarning
+from neuroalign.errors import ConfigError, NeuroalignError, NeuroalignWarning
 
 #: Exit code of a command that was stopped from the keyboard.
 STOPPED = 130
@@ -73,11 +73,19 @@ def inspect(
     modality: Modality = None,
     units: Annotated[str | None, typer.Option(help="Unit of the values, where the file does not tell.")] = None,
     mask: Annotated[str | None, typer.Option(help="Brain mask of an fMRI run.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Another option of the reader, such as data_format=int16; repeatable.")
+    ] = None,
 ) -> None:
     """Say what is in a file."""
     from neuroalign.pipeline import inspect as describe
 
     options = {name: value for name, value in (("units", units), ("mask", mask)) if value is not None}
+    for text in option or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError("Not an option.", expected="--option name=value", got=text)
+        options[name] = value
     typer.echo(describe(file, modality=modality, **options))
 
 

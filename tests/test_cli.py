@@ -124,8 +124,25 @@ def test_stopping_leaves_nothing_half_written(study):
         ("ieeg-mne-misc", "sample_seeg.edf", "98 channel x 20000 time"),
         ("meg-mne-audvis", "sample_audvis_trunc_raw_sss.fif", "376 channel x 301 time"),
         ("haxby2001-pymvpa", "bold.nii.gz", "1452 time"),
+        ("eeg-formats", "test_egi.raw", "262 channel x 77 time"),
+        ("eeg-formats", "MB0400FU.EEG", "25 channel x 5800 time"),
+        ("meg-ctf-kit-bti", "bti/test_pdf_linux", "280 channel x 305 time"),
+        ("meg-ctf-kit-bti", "kit/test_umd-raw.sqd", "193 channel x 100 time"),
+        ("meg-mne-audvis", "fieldtrip_epoched_v7.mat", "18 trial x 376 channel"),
+        ("meg-mne-audvis", "sample_audvis_trunc-meg-lh.stc", "7928 vertex x 25 time"),
+        ("meg-mne-audvis", "sample_audvis_trunc-cov.fif", "366 channel x 366 channel_2"),
     ],
 )
 def test_real_files_are_described(real_data, folder, file, words, capsys):
     assert main(["inspect", str(real_data(folder) / file)]) == 0
     assert words in capsys.readouterr().out
+
+
+def test_options_of_a_reader(real_data, capsys):
+    path = str(real_data("eeg-formats") / "scan41_short.cnt")
+    assert main(["inspect", path]) == 2
+    assert "data_format=" in capsys.readouterr().err
+    assert main(["inspect", path, "--option", "data_format=int16"]) == 0
+    assert "128 channel x 3070 time" in capsys.readouterr().out
+    assert main(["inspect", path, "--option", "int16"]) == 2
+    assert "name=value" in capsys.readouterr().err

@@ -68,7 +68,7 @@ class Declared:
 
 
 def cut(path: Path, expected: int, found: int, what: str = "bytes", *, usable: bool = False) -> IntegrityError:
-    """Word the error of a file that is shorter (or longer) than its header says; `usable`: what is there can be read."""
+    """Word the error of a file that is shorter (or longer) than its header says; of a `usable` one the rest is read."""
     problem = "The file is cut short." if found < expected else "The file is longer than its header says."
     return IntegrityError(
         problem,

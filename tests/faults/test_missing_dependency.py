@@ -38,6 +38,11 @@ except MissingDependencyError as error:
 CASES = {
     "read_eeg": ("mne", "eeg", "neuroalign.loaders.read_eeg(folder / 'a_raw.fif')"),
     "read_meg": ("mne", "eeg", "neuroalign.loaders.read_meg(folder / 'a_raw.fif')"),
+    "read_ieeg": (
+        "pynwb",
+        "nwb",
+        "(folder / 'a.nwb').write_bytes(b'anything')\nneuroalign.loaders.read_ieeg(folder / 'a.nwb')",
+    ),
     "read_fmri": ("nibabel", "fmri", "neuroalign.loaders.read_fmri(folder / 'a.nii')"),
     "topomap": (
         "mne",

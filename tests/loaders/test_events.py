@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import mne
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 
-from neuroalign.errors import IntegrityError, SchemaError
-from neuroalign.loaders import read_events, read_tsv
+from neuroalign.errors import ConfigError, IntegrityError, NeuroalignError, SchemaError
+from neuroalign.loaders import load, read_events, read_tsv
 
 
 def write(tmp_path, content, name="events.tsv"):
@@ -96,3 +99,62 @@ def test_missing_and_binary_files(tmp_path):
         read_tsv(tmp_path / "none.tsv")
     with pytest.raises(IntegrityError, match="UTF-8"):
         read_tsv(write(tmp_path, b"onset\tduration\n\xff\xfe\t1\n"))
+
+
+def test_event_files_of_mne(real_data, tmp_path):
+    path = real_data("meg-mne-audvis") / "sample_audvis_trunc_raw-eve.fif"
+    expected = mne.read_events(path, verbose="ERROR")
+    frame = read_events(path, sfreq=300.0, first_sample=100)
+    assert_allclose(frame["onset"], (expected[:, 0] - 100) / 300)
+    assert_array_equal(frame["value"], expected[:, 2])
+    assert_array_equal(frame["sample"], expected[:, 0])
+    assert frame["trial_type"].tolist() == [str(code) for code in expected[:, 2]]
+    mne.write_events(tmp_path / "text.eve", expected, verbose="ERROR")
+    assert_array_equal(read_events(tmp_path / "text.eve", sfreq=300.0)["sample"], expected[:, 0])
+
+
+def test_event_files_count_samples(real_data):
+    path = real_data("meg-mne-audvis") / "test-eve.fif"
+    for sfreq in (None, 0.0):
+        with pytest.raises(ConfigError, match="first_sample="):
+            read_events(path, sfreq=sfreq)
+    with pytest.raises(SchemaError, match="after the end"):
+        read_events(path, sfreq=600.0, duration=1.0)
+    with pytest.raises(ConfigError, match="read_events"):
+        load(path)
+
+
+@pytest.mark.parametrize("rest", [0.0, 0.5, 0.99])
+def test_cut_event_files(real_data, tmp_path, rest):
+    content = (real_data("meg-mne-audvis") / "test-eve.fif").read_bytes()
+    (tmp_path / "x-eve.fif").write_bytes(content[: int(rest * len(content))])
+    with pytest.raises(IntegrityError, match=r"x-eve\.fif"):
+        read_events(tmp_path / "x-eve.fif", sfreq=600.0)
+
+
+@given(
+    st.binary(max_size=120) | st.text(alphabet="onsetdurai\t\r\n0123456789.,-+eE/\ufeff ", max_size=120).map(str.encode)
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_a_table_or_refused(tmp_path, content):
+    try:
+        frame = read_events(write(tmp_path, content))
+    except NeuroalignError:
+        return
+    assert {"onset", "duration"} <= set(frame.columns)
+    assert np.isfinite(frame["onset"]).all()
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1e6), st.none() | st.floats(0, 100), st.sampled_from(["go", "stop", None]))),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["", "\ufeff"]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_was_written_is_read(tmp_path, rows, ends, mark):
+    cells = [["n/a" if value is None else str(value) for value in row] for row in rows]
+    text = ends.join("\t".join(row) for row in [["onset", "duration", "trial_type"], *cells])
+    frame = read_events(write(tmp_path, (mark + text + ends).encode()))
+    assert frame["onset"].tolist() == [row[0] for row in rows]
+    assert_array_equal(frame["duration"], [np.nan if row[1] is None else row[1] for row in rows])
+    assert frame["trial_type"].tolist() == [row[2] for row in rows]

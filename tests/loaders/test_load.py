@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from neuroalign import schema, storage
-from neuroalign.errors import ConfigError, IntegrityError
+from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 from neuroalign.loaders.load import load
 
 RealData = Callable[[str], Path]
@@ -24,6 +24,9 @@ RealData = Callable[[str], Path]
         ("eeglab-visattention-32ch", "eeglab_data.set", "eeg"),
         ("ieeg-mne-misc", "sample_ecog_ieeg.fif", "ieeg"),
         ("meg-mne-audvis", "sample_audvis_trunc_raw_sss.fif", "meg"),
+        ("meg-mne-audvis", "fieldtrip_epoched_v7.mat", "meg"),
+        ("meg-mne-audvis", "sample_audvis_trunc-meg-lh.stc", "source"),
+        ("meg-ctf-kit-bti", "bti/test_pdf_linux", "meg"),
         ("haxby2001-pymvpa", "bold.nii.gz", "bold"),
         ("haxby2001-pymvpa", "mask.nii.gz", "map"),
     ],
@@ -103,3 +106,9 @@ def test_unknown_things_are_named(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.json").write_text("{}")
     with pytest.raises(ConfigError, match="load_model"):
         load(tmp_path / "model")
+
+
+def test_fif_files_without_a_recording(real_data: RealData) -> None:
+    for name in ("small-src.fif.gz", "sample_audvis_trunc-trans.fif"):
+        with pytest.raises(SchemaError, match="holds no recording"):
+            load(real_data("meg-mne-audvis") / name)

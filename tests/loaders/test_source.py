@@ -73,5 +73,5 @@ def test_a_vertex_twice(real_data, tmp_path):
     data = bytearray((tmp_path / "x-rh.stc").read_bytes())
     data[12:16] = data[16:20]
     (tmp_path / "x-rh.stc").write_bytes(data)
-    with pytest.raises(IntegrityError, match="[Vv]ertices"):
+    with pytest.raises(IntegrityError, match=r"[Vv]ertices"):
         read_source(tmp_path / "x-lh.stc")
