@@ -118,8 +118,8 @@ def place(
     fMRI volumes stand for the time up to the next volume. A held stimulus gives each volume the share of that time
     that it covers, exactly; an impulse goes to the nearest volume. Volumes lie at their ``time`` plus
     ``attrs["start_time"]``; what was shown between the start of the run and the first volume counts to it. Blocks are
-    convolved well as they are. Short events between volumes are not; place them on a finer clock, convolve, and return
-    to the clock of the volumes::
+    convolved well as they are. Impulses, short events between volumes, sounds and films are not: place them on a finer
+    clock, convolve, and return to the clock of the volumes::
 
         X = place(features, bold, shape="hold", oversample=16)
         X = Resampler(bold.attrs["sfreq"]).fit_transform(HRFConvolver().fit_transform(X))
