@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 import xarray as xr
 
 from neuroalign.loaders import list_recordings, load
+from neuroalign.loaders._entities import ENTITIES
 from neuroalign.loaders._layout import is_bids
+
+_QUERY = {*signature(list_recordings).parameters, *ENTITIES, *ENTITIES.values()}
 
 
 def inspect(path: str | Path, *, modality: str | None = None, **options: Any) -> str:
@@ -22,14 +26,15 @@ def inspect(path: str | Path, *, modality: str | None = None, **options: Any) ->
     modality : str, optional
         Modality, where the file does not tell.
     **options
-        Options of the reader; of a BIDS data set, which recordings (see `neuroalign.loaders.list_recordings`).
+        Options of the reader; of a BIDS data set also which recordings (see `neuroalign.loaders.list_recordings`).
 
     Returns
     -------
     str
-        Sizes, clock, units, events, sources and notes. Of a BIDS data set, a table with one row a recording.
+        Sizes, clock, units, events, sources and notes. Of a BIDS data set a table with one row a recording, unless
+        options of a reader ask for the recordings themselves.
     """
-    if is_bids(Path(path)):
+    if is_bids(Path(path)) and all(name in _QUERY for name in options):
         table = list_recordings(path, modality=modality, **options).dropna(axis=1, how="all")
         return table.to_string(index=False, na_rep="-", float_format="{:.10g}".format)
     obj = load(Path(path), modality=modality, **options)

@@ -90,6 +90,11 @@ def test_inspect_prints_the_table(study):
     assert "500" in lines[1]
 
 
+def test_inspect_with_options_of_a_reader(study):
+    with pytest.raises(IntegrityError):  # the recording itself is read, which holds five bytes
+        inspect(study, modality="fmri", subject="01", tr=2.0)
+
+
 def test_real_data_set(real_data):
     root = real_data("eeg-formats") / "tiny_bids"
     row = list_recordings(root).iloc[0]
