@@ -23,7 +23,7 @@ SUFFIXES = (".nii", ".nii.gz", ".hdf5", ".h5", ".mat", ".npy", ".npz")
 _NAMES = ("betasmd", "modelmd", "betas")
 _NSD = re.compile(r"betas_session0*(\d+)", re.IGNORECASE)
 _GLMSINGLE = re.compile(r"TYPE[A-D]_[A-Z_]+")
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
 
 Voxels = tuple[NDArray[np.intp], ...]
 
@@ -153,8 +153,12 @@ def _open_arrays(path: Path, n_trials: int | None, max_bytes: int) -> Stored:
     grid, axis = _layout(path, values.shape, n_trials)
     values = np.moveaxis(values, axis, 0).reshape(-1, *grid)  # (trial, *grid)
     maps = _maps(grid, {n: a for n, a in arrays.items() if a.dtype.kind in "biuf"})
+
+    def read(voxels: Voxels) -> NDArray[Any]:
+        return values.reshape(len(values), -1)[:, np.ravel_multi_index(voxels, grid)]
+
     return Stored(
-        path, grid, len(values), values.dtype.kind in "biu", lambda voxels: values[:, *voxels],
+        path, grid, len(values), values.dtype.kind in "biu", read,
         slow_first=suffix != ".mat", maps=maps, estimated_by=_origin(path, name),
     )  # fmt: skip
 
@@ -261,7 +265,7 @@ def _open_hdf5(path: Path, n_trials: int | None, max_bytes: int) -> Stored:
 
 
 def _slabs(dataset: Any) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Slabs of about 32 MiB along the first axis on disk."""
+    """Slabs of about 8 MiB along the first axis on disk."""
     n = dataset.shape[0]
     step = max(1, _BLOCK_BYTES * n // max(1, dataset.dtype.itemsize * dataset.size))
     for start in range(0, n, step):
@@ -270,9 +274,10 @@ def _slabs(dataset: Any) -> Iterator[tuple[int, NDArray[Any]]]:
 
 def _trials_first(dataset: Any, voxels: Voxels, grid: tuple[int, ...], n_trials: int) -> NDArray[np.float32]:
     """Of axes (trial, k, j, i) or (trial, voxel)."""
-    out = np.empty((n_trials, len(voxels[0])), dtype=np.float32)
+    index = np.ravel_multi_index(voxels[::-1], grid[::-1])
+    out = np.empty((n_trials, index.size), dtype=np.float32)
     for start, block in _slabs(dataset):
-        out[start : start + len(block)] = block.reshape(len(block), *grid[::-1])[:, *voxels[::-1]]
+        out[start : start + len(block)] = block.reshape(len(block), -1)[:, index]
     return out
 
 

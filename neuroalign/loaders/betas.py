@@ -218,10 +218,11 @@ def _scaled(file: Stored, values: NDArray[Any], scale: float | None) -> NDArray[
     if scale is not None and not (np.isfinite(scale) and scale != 0):
         raise ConfigError("Not a scale.", expected="a finite factor other than 0", got=scale)
     factor = scale if scale is not None else NSD_SCALE if file.integers else 1.0
-    out = values.astype(np.float32, copy=False)
-    out = out if factor == 1.0 else out * np.float32(factor)
+    out = values.astype(np.float32, copy=False)  # read for this call alone, so it may be changed
     if file.nsd and file.integers:
-        out[:, ~values.any(axis=0)] = np.nan
+        out[:, ~out.any(axis=0)] = np.nan
+    if factor != 1.0:
+        out *= np.float32(factor)
     return out
 
 

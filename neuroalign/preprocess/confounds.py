@@ -49,17 +49,24 @@ def regress_out(
     >>> regress_out(np.array([[99.0], [101.0]]), np.full((2, 1), 0.5**0.5), standardize="%").ravel().round(6)
     array([-1.,  1.])
     """
-    y = y.astype(np.float64)
-    mean, size = y.mean(axis=0), np.sqrt((y * y).mean(axis=0))
-    out = y - basis @ (basis.T @ y)
-    deviation = np.sqrt((out * out).mean(axis=0))
+    out = y.astype(np.float64)  # always a copy
+    mean, size = out.mean(axis=0), _root_mean_square(out)
+    out -= basis @ (basis.T @ out)
+    deviation = _root_mean_square(out)
     explained = deviation <= _EXPLAINED * size
-    out[:, explained] = 0.0
+    if explained.any():
+        out[:, explained] = 0.0
     if standardize == "z":
-        return out / np.where(explained, 1.0, deviation)
-    if standardize == "%":
-        return 100 * out / np.where(mean > 0, mean, np.nan)
-    return out + mean if keep_mean else out
+        out /= np.where(explained, 1.0, deviation)
+    elif standardize == "%":
+        out *= 100 / np.where(mean > 0, mean, np.nan)
+    elif keep_mean:
+        out += mean
+    return out
+
+
+def _root_mean_square(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sqrt(np.einsum("ts,ts->s", x, x) / len(x))
 
 
 class ConfoundRegressor(LabelledTransformer):
@@ -212,11 +219,11 @@ class ConfoundRegressor(LabelledTransformer):
         dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
         out, dof = np.full(values.shape, np.nan, dtype=dtype), np.zeros(len(values), dtype=np.int64)
         for piece in _nuisance.run_slices(X):
-            rows = piece.start + np.flatnonzero(keep[piece])
+            rows: Any = piece if keep[piece].all() else piece.start + np.flatnonzero(keep[piece])
             slow = _nuisance.slow_regressors(samples[piece], sfreq, self.detrend, self.high_pass)[keep[piece]]
             basis = self._basis(np.column_stack([slow, table[rows]]), piece)
-            dof[piece] = len(rows) - basis.shape[1]
-            for sites in _nuisance.tiles(len(rows), values.shape[1]):
+            dof[piece] = len(basis) - basis.shape[1]
+            for sites in _nuisance.tiles(len(basis), values.shape[1]):
                 block = values[rows, sites]
                 _nuisance.check_sites(block)
                 out[rows, sites] = regress_out(block, basis, standardize=self.standardize, keep_mean=self.keep_mean)
