@@ -56,6 +56,8 @@ class Declared:
         Kinds of FIF blocks.
     onsets : bool
         Whether the file says when its trials began.
+    taken : float or None
+        Factor that MNE applies to the numbers in the file, where the format has one.
     """
 
     files: list[Path]
@@ -65,6 +67,7 @@ class Declared:
     buffers: list[tuple[int, int, int]] = field(default_factory=list)
     blocks: set[int] = field(default_factory=set)
     onsets: bool = True
+    taken: float | None = None
 
 
 def cut(path: Path, expected: int, found: int, what: str = "bytes", *, usable: bool = False) -> IntegrityError:

@@ -41,7 +41,10 @@ def check_vendor(path: Path, kind: str, options: Mapping[str, Any]) -> Declared:
     ConfigError
         If an option is needed to read it.
     """
-    return Declared([path, *VENDORS[kind](path, options)])
+    files = [path, *VENDORS[kind](path, options)]
+    # MNE scales a calibrated file to V from uV, and one that states its range by that alone.
+    scaled = kind != "bti" and not (kind == "egi" and all(struct.unpack(">2h", _start(path, 30)[26:])))
+    return Declared(files, taken=1e-6 if scaled else None)
 
 
 def _unpack(path: Path, content: bytes, layout: str, at: int) -> tuple[Any, ...]:

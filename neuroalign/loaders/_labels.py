@@ -186,7 +186,7 @@ def label(
     units, scale = [], []
     for k, (name, unit) in enumerate(zip(names, channel_units(info), strict=True)):
         kinds[k], si, factor = _unit(
-            path, name, kinds[k], unit, stated.get(name), reader, _given_unit(name, request, told)
+            path, name, kinds[k], unit, stated.get(name), reader, _given_unit(name, request, told), declared.taken
         )
         units.append(si)
         scale.append(factor)
@@ -200,12 +200,19 @@ def label(
 
 
 def _unit(
-    path: Path, name: str, kind: str, unit: str, stated: str | None, reader: str, given: tuple[str, bool] | None
+    path: Path,
+    name: str,
+    kind: str,
+    unit: str,
+    stated: str | None,
+    reader: str,
+    given: tuple[str, bool] | None,
+    fixed: float | None,
 ) -> tuple[str, str, float]:
     """Channel type, SI unit, and the factor from MNE's values to that unit."""
     if kind == "stim":
         return kind, unit, 1.0
-    taken = factor_of_mne(reader, stated)
+    taken = factor_of_mne(reader, stated) if fixed is None else fixed
     if given is not None:
         si, factor = schema.to_si(given[0])
         # One unit for all is meant for the channels that measure this quantity.

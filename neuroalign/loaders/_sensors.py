@@ -84,7 +84,7 @@ def _check(path: Path, kind: str, request: Request) -> _integrity.Declared:
         if kind == "fieldtrip":
             return _fieldtrip.declare(path, request.mne_options.get("data_name"))
         if kind == "mff":
-            return _integrity.Declared(sorted(p for p in path.rglob("*") if p.is_file()))
+            return _integrity.Declared(sorted(p for p in path.rglob("*") if p.is_file()), taken=1e-6)
         if kind in ("edf", "bdf"):
             return check_edf(path, allow_truncated=allow_truncated)
         if kind == "brainvision":

@@ -117,6 +117,28 @@ def test_values_are_plausible_in_volts(both, name):
     assert set(units[inside]) == {"V"}
 
 
+@pytest.mark.parametrize("name", ["cnt", "egi", "nihon", "persyst"])
+def test_units_are_those_of_the_numbers_in_the_file(both, name):
+    """These formats count in uV: to say so changes nothing, to say otherwise does."""
+    ds = both(name)[1]
+    eeg = np.isin(ds["channel_type"].values, ["eeg", "ecog"])
+    expected = values(ds).values[eeg]
+    assert_allclose(values(both(name, units="uV")[1]).values[eeg], expected, rtol=1e-6)
+    assert_allclose(values(both(name, units="nV")[1]).values[eeg], expected / 1000, rtol=1e-5)
+
+
+def test_a_range_of_egi_is_in_the_unit_given(both, tmp_path):
+    """MNE multiplies by range / 2 ** bits, and takes the result for V."""
+    path, ds, _ = both("egi")
+    data = bytearray(path.read_bytes())
+    data[26:30] = (16).to_bytes(2, "big") + (2**14).to_bytes(2, "big")
+    (tmp_path / "range.raw").write_bytes(data)
+    with pytest.warns(NeuroalignWarning, match="units='uV'"):
+        read_eeg(tmp_path / "range.raw")
+    given = read(read_eeg, tmp_path / "range.raw", units="uV")
+    assert_allclose(given["eeg"].values[:256], ds["eeg"].values[:256] / 4, rtol=1e-5)
+
+
 def test_magnetometers_are_in_tesla(both):
     for name in ("bti", "kit", "umd"):
         ds = both(name)[1]
