@@ -17,7 +17,7 @@ from neuroalign.loaders._integrity import cut
 __all__ = ["Layout", "read_stretch"]
 
 #: Bytes read and converted at once: the file's numbers and their float64 values stay in the processor's cache.
-_PIECE = 2**17
+_PIECE = 2**18
 # A stretch of the file is read whole unless most of its bytes belong to channels that nobody asked for.
 _SPARSE = 8
 

@@ -213,7 +213,7 @@ def _positions(key: Any, n: int) -> NDArray[np.intp]:
 
 def _sorted_unique(index: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp] | None]:
     """Sort and deduplicate an index; the order that restores it is None where it was in order already."""
-    if (np.diff(index) > 0).all():
+    if (index[1:] > index[:-1]).all():
         return index, None
     unique, back = np.unique(index, return_inverse=True)
     return unique, back
@@ -221,7 +221,9 @@ def _sorted_unique(index: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[n
 
 def _windows(times: NDArray[np.intp], block: int) -> Iterator[tuple[int, int]]:
     """Cut sorted sample numbers into stretches [a, b) that span at most `block` samples without long holes."""
-    holes = np.flatnonzero(np.diff(times) > max(1, block // 10)) + 1
+    holes: Iterable[int] = []
+    if times[-1] - times[0] >= len(times):
+        holes = np.flatnonzero(np.diff(times) > max(1, block // 10)) + 1
     for first, last in zip([0, *holes], [*holes, len(times)], strict=True):
         a = int(first)
         while a < last:

@@ -159,7 +159,7 @@ def brainvision(folder: Path, data: np.ndarray, kind: str, order: str = "MULTIPL
     return folder / "a.vhdr"
 
 
-@pytest.fixture(params=[2**17, 200])
+@pytest.fixture(params=[2**18, 200])
 def piece(request, monkeypatch):
     """Pieces that hold many blocks, and pieces smaller than a block."""
     monkeypatch.setattr(_direct, "_PIECE", request.param)
