@@ -17,7 +17,20 @@ from neuroalign.storage import layout
 __all__ = ["NeuroalignBackend"]
 
 #: Endings that no other engine of xarray takes, and that belong to recordings alone.
-OWN_SUFFIXES = (".vhdr", ".edf", ".bdf", ".fif", ".fif.gz", ".set", ".cnt", ".mff", ".lay", ".ds", ".sqd", ".con")
+OWN_SUFFIXES: tuple[str, ...] = (
+    ".vhdr",
+    ".edf",
+    ".bdf",
+    ".fif",
+    ".fif.gz",
+    ".set",
+    ".cnt",
+    ".mff",
+    ".lay",
+    ".ds",
+    ".sqd",
+    ".con",
+)
 OWN_SUFFIXES += (".nii", ".nii.gz")
 _UNNAMED = "values"
 
@@ -42,7 +55,7 @@ class NeuroalignBackend(BackendEntrypoint):
     # stated, because xarray refuses to guess them from a signature with **options
     open_dataset_parameters: ClassVar[tuple[str, ...]] = ("filename_or_obj", "drop_variables")
 
-    def open_dataset(  # type: ignore[override]
+    def open_dataset(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> xr.Dataset:
         """Open what gives one Dataset.
@@ -59,7 +72,7 @@ class NeuroalignBackend(BackendEntrypoint):
         Returns
         -------
         Dataset
-            Lazy. With ``chunks={}`` dask gets pieces of about 16 MB.
+            Lazy. With ``chunks={}`` dask gets pieces of about 8 MB.
 
         Raises
         ------
@@ -77,7 +90,7 @@ class NeuroalignBackend(BackendEntrypoint):
             )
         return _prepared(obj, drop_variables)
 
-    def open_datatree(  # type: ignore[override]
+    def open_datatree(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> xr.DataTree:
         """Open several recordings as a tree; one recording is its root.
@@ -99,7 +112,7 @@ class NeuroalignBackend(BackendEntrypoint):
         groups = self.open_groups_as_dict(filename_or_obj, drop_variables=drop_variables, **options)
         return xr.DataTree.from_dict(groups)
 
-    def open_groups_as_dict(  # type: ignore[override]
+    def open_groups_as_dict(
         self, filename_or_obj: Any, *, drop_variables: str | Iterable[str] | None = None, **options: Any
     ) -> dict[str, xr.Dataset]:
         """Open several recordings by their path in the tree.

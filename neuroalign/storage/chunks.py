@@ -24,7 +24,7 @@ from neuroalign.errors import IntegrityError
 __all__ = ["Grid", "grid_of", "read"]
 
 _KEPT_BYTES = 32 << 20  # decoded chunks that are kept for the next window
-_INNER = ("bytes", "zstd", "crc32c")
+_PACKED, _PLAIN = ("bytes", "zstd", "crc32c"), ("bytes", "crc32c")
 _NUMBERS = {np.dtype(name).name for name in "?bhiqBHIQefdFD"}
 _ABSENT = 2**64 - 1
 
@@ -46,12 +46,15 @@ class Grid:
         Shape of what is decoded as a whole.
     shards : tuple of int or None
         Shape of what a file holds; None when each chunk is a file.
+    compressed : bool
+        Whether chunks are compressed (zstd).
     """
 
     shape: tuple[int, ...]
     dtype: str
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
+    compressed: bool = True
 
     @property
     def per_shard(self) -> tuple[int, ...]:
@@ -85,12 +88,13 @@ def grid_of(metadata: Mapping[str, Any]) -> Grid | None:
         if names != ("bytes", "crc32c") or inside["index_location"] != "end":
             return None
         chunks, shards, codecs = tuple(inside["chunk_shape"]), outer, inside["codecs"]
-    if tuple(codec["name"] for codec in codecs) != _INNER:
+    inner = tuple(codec["name"] for codec in codecs)
+    if inner not in (_PACKED, _PLAIN):
         return None
     if codecs[0].get("configuration", {}).get("endian", "little") != "little":
         return None
     dtype = np.dtype(metadata["data_type"]).newbyteorder("<")
-    return Grid(tuple(metadata["shape"]), dtype.str, chunks, shards)
+    return Grid(tuple(metadata["shape"]), dtype.str, chunks, shards, inner == _PACKED)
 
 
 def read(folder: Path, grid: Grid, key: tuple[Any, ...], *, dtype: Any = None, decode: Decode | None = None) -> Any:
@@ -126,7 +130,8 @@ def read(folder: Path, grid: Grid, key: tuple[Any, ...], *, dtype: Any = None, d
     outer = any(isinstance(pick, np.ndarray) for pick in picks)
     for cut in itertools.product(*parts):
         index, target, inside = (tuple(column) for column in zip(*cut, strict=True)) if cut else ((), (), ())
-        block = _chunk(folder, grid, index)
+        whole = math.prod(map(_length, inside)) == math.prod(grid.chunks)
+        block = _chunk(folder, grid, index, keep=not whole)
         piece = block[_index(inside, outer)]
         if decode is not None:
             piece = decode(piece, tuple(_shifted(s, i * n) for s, i, n in zip(inside, index, grid.chunks, strict=True)))
@@ -206,7 +211,7 @@ class _Recent:
 _recent = _Recent(_KEPT_BYTES)
 
 
-def _chunk(folder: Path, grid: Grid, index: tuple[int, ...]) -> NDArray[Any]:
+def _chunk(folder: Path, grid: Grid, index: tuple[int, ...], *, keep: bool) -> NDArray[Any]:
     """Values of a chunk, read-only. The file is looked at each time, so that its loss is noticed."""
     where = tuple(divmod(i, n) for i, n in zip(index, grid.per_shard, strict=True))
     name = os.path.join(folder, "c", *(str(file) for file, _ in where))
@@ -218,7 +223,8 @@ def _chunk(folder: Path, grid: Grid, index: tuple[int, ...]) -> NDArray[Any]:
         if block is None:
             start, length = _place(handle.fileno(), info.st_size, grid, position, name)
             block = _decoded(_bytes_at(handle.fileno(), start, length, name), grid, name)
-            _recent.put(key, block)
+            if keep:
+                _recent.put(key, block)
     return block
 
 
@@ -259,8 +265,10 @@ def _checked(data: bytes, name: str) -> bytes:
 def _decoded(data: bytes, grid: Grid, name: str) -> NDArray[Any]:
     from numcodecs import zstd
 
-    block = np.zeros(grid.chunks, grid.dtype)
     body = _checked(data, name)
+    if not grid.compressed:
+        return np.frombuffer(body, grid.dtype).reshape(grid.chunks)
+    block = np.zeros(grid.chunks, grid.dtype)
     if block.nbytes:  # into memory of the right size: what a forged header declares is never allocated
         zstd.decompress(body, block.reshape(-1).view(np.uint8))
     block.flags.writeable = False

@@ -32,7 +32,7 @@ _MAX_CHUNK = 64 << 20
 _MAX_SHARD = 64 << 20
 _SMALL = 1 << 20
 _MAX_TRIALS = 64  # in a file
-_DASK_CHUNK = 16 << 20
+_DASK_CHUNK = 8 << 20
 
 #: Names of layouts, for sensors: all channels of 2 s, or 16 channels of a minute.
 LAYOUTS = ("windows", "channels")
@@ -211,7 +211,7 @@ def tiles_of(shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int) -> It
 def preferred_chunks(
     dims: tuple[str, ...], shape: tuple[int, ...], unit: tuple[int, ...], itemsize: int
 ) -> dict[str, int]:
-    """Lengths for dask: whole units, about 16 MB together, longer along time (sensors) or the first dimension.
+    """Lengths for dask: whole units, about 8 MB together, longer along time (sensors) or the first dimension.
 
     Parameters
     ----------
@@ -230,7 +230,7 @@ def preferred_chunks(
     Examples
     --------
     >>> preferred_chunks(("channel", "time"), (64, 3_600_000), (64, 2000), 4)
-    {'channel': 64, 'time': 64000}
+    {'channel': 64, 'time': 32000}
     """
     if not dims:
         return {}
@@ -252,7 +252,7 @@ def prefer_chunks(ds: xr.Dataset) -> xr.Dataset:
     Returns
     -------
     Dataset
-        A shallow copy with ``encoding["preferred_chunks"]``: about 16 MB, all channels of a stretch of time, or whole
+        A shallow copy with ``encoding["preferred_chunks"]``: about 8 MB, all channels of a stretch of time, or whole
         rows of the first dimension.
     """
     ds = ds.copy(deep=False)

@@ -6,7 +6,8 @@ value is compared bit for bit with what it will read as, and what does not fit i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +60,6 @@ class Packing:
         scale, offset = (np.asarray(note[name], dtype=np.float64) for name in ("scale", "offset"))
         return cls(note["axis"], scale, offset, np.asarray(note["zero"], dtype=np.int64), bool(note["missing"]))
 
-    def _numbers(self, positions: Any, ndim: int) -> list[NDArray[Any]]:
-        """Scale, offset and zero of some positions along the axis, ready to be broadcast."""
-        if self.axis is None:
-            return [self.scale[0], self.offset[0], self.zero[0]]
-        shape = [-1 if k == self.axis else 1 for k in range(ndim)]
-        return [numbers[positions].reshape(shape) for numbers in (self.scale, self.offset, self.zero)]
-
     def unpack(self, stored: NDArray[np.int16], positions: Any = slice(None)) -> Floats:
         """Values of stored integers.
 
@@ -81,15 +75,19 @@ class Packing:
         ndarray of float32
             The values; NaN where they are missing.
         """
-        scale, offset, zero = self._numbers(positions, stored.ndim)
+        out = np.empty(stored.shape, np.float32)
+        for rows, numbers in self._blocks(stored.shape, positions):
+            self._unpack(stored[rows], out[rows], *numbers)
+        return out
+
+    def _unpack(self, stored: NDArray[np.int16], out: Floats, scale: Any, offset: Any, zero: Any) -> None:
         values = np.add(stored, zero, dtype=np.float64)
         values *= scale
         if np.any(offset):
             values += offset
-        out = values.astype(np.float32)
+        out[...] = values
         if self.missing:
             out[stored == MISSING] = np.nan
-        return out
 
     def pack(self, values: Floats, positions: Any = slice(None)) -> NDArray[np.int16]:
         """Integers of values, each compared with what it will read as.
@@ -111,7 +109,12 @@ class Packing:
         InexactError
             If a value is not one that these integers give.
         """
-        scale, offset, zero = self._numbers(positions, values.ndim)
+        out = np.empty(values.shape, np.int16)
+        for rows, numbers in self._blocks(values.shape, positions):
+            self._pack(values[rows], out[rows], *numbers)
+        return out
+
+    def _pack(self, values: Floats, out: NDArray[np.int16], scale: Any, offset: Any, zero: Any) -> None:
         gone = np.isnan(values)
         exact = np.where(gone, offset, values).astype(np.float64)
         exact -= offset
@@ -121,15 +124,30 @@ class Packing:
         low = MISSING + 1 if self.missing else MISSING
         if exact.size and not (low <= exact.min() and exact.max() <= 32767):
             raise InexactError("values lie outside the range of 16 bits")
-        stored = exact.astype(np.int16)
+        out[...] = exact
         if gone.any():
             if not self.missing:
                 raise InexactError("all 65536 codes are in use, none is left for NaN")
-            stored[gone] = MISSING
-        back = self.unpack(stored, positions)
+            out[gone] = MISSING
+        back = np.empty(values.shape, np.float32)
+        self._unpack(out, back, scale, offset, zero)
         if not ((back.view(np.int32) == np.ascontiguousarray(values).view(np.int32)) | gone).all():
             raise InexactError("values lie between the steps")
-        return stored
+
+    def _blocks(self, shape: tuple[int, ...], positions: Any) -> Iterator[tuple[Any, list[Any]]]:
+        """Rows of the first dimension that make about a million values, with their scale, offset and zero."""
+        if self.axis is None:
+            numbers: list[Any] = [self.scale[0], self.offset[0], self.zero[0]]
+        else:
+            across = [-1 if k == self.axis else 1 for k in range(len(shape))]
+            numbers = [part[positions].reshape(across) for part in (self.scale, self.offset, self.zero)]
+        if not shape:
+            yield ..., numbers
+            return
+        step = max(1, _BLOCK * shape[0] // max(1, math.prod(shape)))
+        for start in range(0, shape[0], step):
+            rows = slice(start, start + step)
+            yield rows, [part[rows] for part in numbers] if self.axis == 0 else numbers
 
 
 def find(tiles: Iterable[tuple[Any, Floats]], axis: int | None, n_rows: int) -> Packing | None:

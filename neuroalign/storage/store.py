@@ -23,6 +23,7 @@ __all__ = ["Quantize", "Storable", "is_store", "open", "save"]
 
 Storable = xr.Dataset | xr.DataArray | xr.DataTree | np.ndarray
 Quantize = Literal["auto", "int16"] | None
+_WORTH_COMPRESSING = 0.8
 _WORTH_PACKING = 1 << 20  # bytes: below, the round trip costs more than it saves
 _ARRAY_NAME = "values"  # variable that holds an unnamed DataArray or a plain array
 
@@ -276,20 +277,31 @@ def _write_array(
     dims = tuple(codec.check_name(dim) for dim in variable.dims)
     shape = layout.chunk_shape(dims, variable.shape, itemsize, variable.attrs, chunks)
     shards = layout.shard_shape(dims, variable.shape, shape, itemsize, variable.attrs)
+    worth = packing is not None or _compresses(variable, shape)
     array = group.create_array(
         name,
         shape=variable.shape,
         dtype=dtype,
         chunks=shape,
         shards=shards,
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
+        compressors=[*([ZstdCodec(level=1)] if worth else []), Crc32cCodec()],
         dimension_names=dims,
         attributes=attrs,
         config={"write_empty_chunks": True},
         overwrite=True,  # packed values that turned out not to fit
     )
-    for tile in layout.tiles_of(variable.shape, shards or shape, itemsize):
+    for tile in layout.tiles_of(variable.shape, shards or shape, variable.dtype.itemsize):
         array[tile or ...] = stored_values(variable[tile].values, tile, dtype, packing)
+
+
+def _compresses(variable: xr.Variable, chunk: tuple[int, ...]) -> bool:
+    """Whether compression saves enough of a first chunk: noise in floats costs time in each read and saves a tenth."""
+    from numcodecs import zstd
+
+    if variable.dtype.kind != "f" or variable.nbytes < _WORTH_PACKING:
+        return True
+    sample = np.ascontiguousarray(variable[tuple(slice(n) for n in chunk)].values)
+    return len(zstd.compress(sample, 1)) < _WORTH_COMPRESSING * sample.nbytes
 
 
 def stored_values(values: Any, tile: tuple[slice, ...], dtype: Any, packing: Packing | None) -> np.ndarray:

@@ -158,4 +158,4 @@ def test_preferred_chunks_are_stretches_of_all_channels(tmp_path):
     assert got.chunks[1] == (60_000,)  # 4 MB: one piece
     x = xr.DataArray(np.zeros((64, 300_000), "f4"), dims=("channel", "time"), name="eeg", attrs={"sfreq": 1000.0})
     store = storage.save(x, tmp_path / "x.zarr", quantize=None)
-    assert xr.open_dataset(store, engine="neuroalign", chunks={})["eeg"].chunks[1][:2] == (64_000, 64_000)
+    assert xr.open_dataset(store, engine="neuroalign", chunks={})["eeg"].chunks[1][:2] == (32_000, 32_000)

@@ -1,4 +1,6 @@
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import xarray as xr
 import zarr
 
 from neuroalign import storage
-from neuroalign.errors import SchemaError
+from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 
 
 def everything() -> xr.Dataset:
@@ -190,3 +192,78 @@ def test_manifest_records_inputs_by_name_only(tmp_path):
 def test_same_object_gives_the_same_bytes(tmp_path):
     one, two = (storage.save(everything(), tmp_path / f"{k}.zarr") for k in "ab")
     assert (one / "manifest.json").read_bytes() == (two / "manifest.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        (None, (16, 1000)),
+        ("windows", (16, 1000)),
+        ("channels", (16, 30000)),
+        ({"time": 300}, (16, 300)),
+        ({"time": -1, "channel": 5}, (5, 40000)),
+    ],
+)
+def test_layouts_of_chunks(tmp_path, chunks, expected):
+    values = np.random.default_rng(0).standard_normal((16, 40000)).astype("f4")
+    x = xr.DataArray(values, dims=("channel", "time"), attrs={"sfreq": 500.0}, name="eeg")
+    path = storage.save(x, tmp_path / "x.zarr", chunks=chunks)
+    assert zarr.open_array(path / "eeg", mode="r").chunks == expected
+    back = storage.open(path)
+    xr.testing.assert_identical(back.isel(time=slice(900, 31000, 7)).load(), x.isel(time=slice(900, 31000, 7)))
+    xr.testing.assert_identical(back.load(), x)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "words"),
+    [("rows", "windows or channels"), ({"tme": 3}, "not there"), ({"time": 0}, "length"), ({"time": True}, "length")],
+)
+def test_unknown_layouts_are_refused(tmp_path, chunks, words):
+    with pytest.raises(ConfigError, match=words):
+        storage.save(xr.DataArray(np.zeros(3), dims="time"), tmp_path / "x.zarr", chunks=chunks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_floats_that_do_not_compress_are_stored_as_they_are(tmp_path):
+    noise = np.random.default_rng(0).standard_normal((16, 40000)).astype("f4")
+    for values, codecs in ((noise, 1), (np.zeros_like(noise), 2)):
+        x = xr.DataArray(values, dims=("stimulus", "unit"), name="x")
+        path = storage.save(x, tmp_path / "x.zarr")
+        assert len(zarr.open_array(path / "x", mode="r").compressors) == codecs
+        xr.testing.assert_identical(storage.open(path).load(), x)
+
+
+def test_windows_are_kept_within_a_bound_and_a_lost_file_is_noticed(tmp_path):
+    from neuroalign.storage import chunks
+
+    x = xr.DataArray(np.random.default_rng(0).standard_normal((64, 200_000)).astype("f4"), dims=("channel", "time"))
+    path = storage.save(x.assign_attrs(sfreq=1000.0), tmp_path / "x.zarr")
+    back = storage.open(path)
+    for start in range(0, 199_000, 1500):
+        window = slice(start, start + 1000)
+        np.testing.assert_array_equal(back[:, window].values, x[:, window].values)
+    assert 0 < chunks._recent.size <= 32 << 20
+    (path / "values" / "c" / "0" / "0").unlink()
+    with pytest.raises(IntegrityError, match="chunk"):
+        back[:, :1000].load()
+
+
+@pytest.mark.slow
+def test_a_reduction_by_dask_stays_within_bounds(tmp_path):
+    """One hour of 64 channels at 250 Hz (230 MB), in a process whose memory is looked at."""
+    code = (
+        "import sys, resource, xarray as xr, dask, dask.array, numpy\n"
+        "from neuroalign import storage\n"
+        "ds = xr.open_dataset(sys.argv[1], engine='neuroalign', chunks={})\n"
+        "ds['eeg'][:, :1000].values\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "with dask.config.set(scheduler='threads', num_workers=2):\n"
+        "    assert abs(float(ds['eeg'].mean().values)) < 1\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)\n"
+    )
+    n = 3600 * 250
+    values = np.random.default_rng(0).standard_normal((64, n), dtype="f4")
+    x = xr.DataArray(values, dims=("channel", "time"), name="eeg", attrs={"sfreq": 250.0})
+    path = storage.save(x, tmp_path / "x.zarr")
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 100
