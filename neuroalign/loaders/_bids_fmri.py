@@ -12,7 +12,7 @@ import xarray as xr
 
 from neuroalign import schema
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.loaders._acquisition import Written, repetition_time, sidecar_attrs
+from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs
 from neuroalign.loaders._confounds import Strategy, read_confounds
 from neuroalign.loaders._entities import parse_name
 from neuroalign.loaders._layout import Recording
@@ -55,12 +55,13 @@ def read_bold(study: Study, recording: Recording, sidecar: Mapping[str, Any], op
     mask = options.pop("mask", "auto")
     if unknown := sorted(set(options) - set(_OPTIONS)):
         raise ConfigError("Unknown option for fMRI.", expected=", ".join(("mask", *_OPTIONS)), got=unknown)
-    volume = recording.extension in (".nii", ".nii.gz")
+    volume, cifti = recording.extension in (".nii", ".nii.gz"), recording.extension.endswith("tseries.nii")
     if isinstance(mask, str) and mask == "auto":
         mask = _brain_mask(study, recording) if volume and options.get("atlas") is None else None
-    beside = recording.path.with_name(recording.path.name.split(".")[0] + ".json")
-    if options.get("tr") is None and "RepetitionTime" in sidecar and not (volume and beside.is_file()):
-        # Inherited from a folder above, where read_fmri does not look; it must agree with the header all the same.
+    # A repetition time from a folder above, where read_fmri does not look, must agree with the image all the same.
+    inherited = "RepetitionTime" in sidecar and "RepetitionTime" not in read_sidecar(recording.path)
+    settle = inherited and options.get("tr") is None
+    if settle and not cifti:
         header = open_nifti(recording.path) if volume else None
         written = Written(0.0, "unknown") if header is None else Written(header.zoom_t, header.time_unit)
         options["tr"] = repetition_time(recording.path, written, dict(sidecar), None)
@@ -68,6 +69,8 @@ def read_bold(study: Study, recording: Recording, sidecar: Mapping[str, Any], op
         options["mask"] = mask
     path: Any = (recording.path, *recording.mates) if recording.mates else recording.path
     ds = read_fmri(path, space=recording.entities.get("space"), **options)
+    if settle and cifti:
+        repetition_time(recording.path, Written(ds.attrs["tr"], "sec", "series axis"), dict(sidecar), None)
     return ds.assign_attrs({k: v for k, v in sidecar_attrs(dict(sidecar)).items() if k not in ds.attrs})
 
 

@@ -16,7 +16,7 @@ from neuroalign.errors import IntegrityError, SchemaError
 from neuroalign.loaders._labels import MEG_TYPES, Request
 from neuroalign.loaders._layout import Recording, sensor_file
 from neuroalign.loaders._sensors import read_sensors
-from neuroalign.loaders._sidecars import nearest
+from neuroalign.loaders._sidecars import nearest, number_in
 from neuroalign.loaders._study import Study
 from neuroalign.loaders._text import read_json
 from neuroalign.loaders.events import read_tsv
@@ -142,17 +142,17 @@ def _retyper(recording: Recording, table: pd.DataFrame | None) -> Any:
 
 def _check_sidecar(recording: Recording, ds: xr.Dataset, sidecar: Mapping[str, Any], *, allow_truncated: bool) -> None:
     """Refuse a file whose rate or length is not what its sidecar says."""
-    sfreq, told = ds.attrs["sfreq"], sidecar.get("SamplingFrequency")
-    if isinstance(told, int | float) and not math.isclose(told, sfreq, rel_tol=1e-3):
+    sfreq, told = ds.attrs["sfreq"], number_in(sidecar, "SamplingFrequency")
+    if told is not None and not math.isclose(told, sfreq, rel_tol=1e-3):
         raise SchemaError(
             "File and sidecar disagree about the sampling rate.",
             expected=f"SamplingFrequency {told:g} Hz",
             got=f"{sfreq:g} Hz",
             where=recording.path,
         )
-    length, told = ds.sizes["time"] / sfreq, sidecar.get("RecordingDuration")
+    length, told = ds.sizes["time"] / sfreq, number_in(sidecar, "RecordingDuration")
     # Durations are rounded in many data sets, mostly to seconds.
-    if isinstance(told, int | float) and length < told - max(1.0, 0.01 * told) and not allow_truncated:
+    if told is not None and length < told - max(1.0, 0.01 * told) and not allow_truncated:
         raise IntegrityError(
             "The recording is shorter than its sidecar says.",
             expected=f"RecordingDuration {told:g} s",
@@ -163,9 +163,9 @@ def _check_sidecar(recording: Recording, ds: xr.Dataset, sidecar: Mapping[str, A
 
 
 def _with_sidecar(ds: xr.Dataset, sidecar: Mapping[str, Any]) -> xr.Dataset:
-    line = sidecar.get("PowerLineFrequency")
-    if isinstance(line, int | float):
-        ds = ds.assign_attrs(line_freq=float(line))
+    line = number_in(sidecar, "PowerLineFrequency")
+    if line is not None:
+        ds = ds.assign_attrs(line_freq=line)
     reference = sidecar.get("iEEGReference", sidecar.get("EEGReference"))
     if "reference" not in ds.coords and isinstance(reference, str) and reference not in ("", "n/a"):
         values = [reference if kind in ("eeg", *IEEG_TYPES) else "" for kind in ds["channel_type"].values]

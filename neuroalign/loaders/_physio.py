@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from neuroalign import schema
 from neuroalign.errors import IntegrityError, SchemaError
 from neuroalign.loaders._layout import Recording
+from neuroalign.loaders._sidecars import number_in
 
 __all__ = ["read_beside"]
 
@@ -64,16 +65,17 @@ def read_beside(recording: Recording, sidecar: Mapping[str, Any]) -> xr.Dataset:
 
 
 def _facts(recording: Recording, sidecar: Mapping[str, Any]) -> tuple[float, float, list[str]]:
-    sfreq, start, columns = (sidecar.get(k) for k in ("SamplingFrequency", "StartTime", "Columns"))
-    for name, value in (("SamplingFrequency", sfreq), ("StartTime", start)):
-        if not isinstance(value, int | float) or isinstance(value, bool) or not np.isfinite(value):
-            raise SchemaError(
-                f"The sidecar does not give {name}.",
-                expected="a number",
-                got=value,
-                where=recording.path,
-                fix=f"add {name} to its JSON file",
-            )
+    sfreq, start = (number_in(sidecar, name) for name in ("SamplingFrequency", "StartTime"))
+    if sfreq is None or sfreq <= 0 or start is None:
+        name = "StartTime" if start is None else "SamplingFrequency"
+        raise SchemaError(
+            f"The sidecar does not give {name}.",
+            expected="a number of Hz above 0" if name == "SamplingFrequency" else "a number of seconds",
+            got=sidecar.get(name),
+            where=recording.path,
+            fix=f"add {name} to its JSON file",
+        )
+    columns = sidecar.get("Columns")
     if not isinstance(columns, list) or not columns or len(set(map(str, columns))) < len(columns):
         raise SchemaError(
             "The sidecar does not name the columns.",
@@ -81,7 +83,7 @@ def _facts(recording: Recording, sidecar: Mapping[str, Any]) -> tuple[float, flo
             got=columns,
             where=recording.path,
         )
-    return float(sfreq or 0), float(start or 0), [str(name) for name in columns]
+    return sfreq, start, [str(name) for name in columns]
 
 
 def _unit(entry: Any) -> tuple[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from neuroalign.loaders._study import Study, check_link
 from neuroalign.loaders._text import read_json
 from neuroalign.loaders.events import read_tsv
 
-__all__ = ["describe_study", "describe_subject", "in_raw", "merged_json", "nearest"]
+__all__ = ["describe_study", "describe_subject", "in_raw", "merged_json", "nearest", "number_in"]
 
 #: Words in the names of columns that tell who a person is, or when someone was seen.
 _PERSONAL = re.compile(
@@ -112,6 +112,13 @@ def merged_json(study: Study, recording: Recording, suffix: str) -> dict[str, An
         for _, path in sorted(fits):
             merged |= read_json(check_link(study, path))
     return merged
+
+
+def number_in(content: Mapping[str, Any], name: str) -> float | None:
+    """A finite number of a JSON object; None where there is none."""
+    value = content.get(name)
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+    return float(value) if known else None  # type: ignore[arg-type]
 
 
 def describe_study(study: Study) -> dict[str, Any]:

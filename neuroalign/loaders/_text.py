@@ -34,7 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
     try:
         content = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also whole numbers of thousands of digits
         raise SchemaError("The file is not JSON.", expected="a JSON object", got=str(error), where=path) from None
     if not isinstance(content, dict):
         raise SchemaError("The file holds no JSON object.", expected="{...}", got=type(content).__name__, where=path)

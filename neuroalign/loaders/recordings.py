@@ -12,7 +12,7 @@ import pandas as pd
 from neuroalign.errors import ConfigError
 from neuroalign.loaders._entities import ENTITIES
 from neuroalign.loaders._layout import SUFFIX_NAMES, Recording, find_recordings, open_study
-from neuroalign.loaders._sidecars import merged_json, nearest
+from neuroalign.loaders._sidecars import merged_json, nearest, number_in
 from neuroalign.loaders._study import Study
 from neuroalign.loaders._text import read_text
 from neuroalign.loaders.bids import events_file
@@ -93,8 +93,9 @@ def list_recordings(
     always = ("subject", "session", "task", "run")
     names = [*always, *(name for name, key in ENTITIES.items() if key in used and name not in always)]
     rows = [{n: r.entities.get(ENTITIES[n]) for n in names} | _facts(study, r) for r in found]
-    table = pd.DataFrame(rows, columns=[*names, *_FACTS])
-    return table.astype(dict.fromkeys((*names, "modality", "suffix", "file"), object))
+    text = (*names, "modality", "suffix", "file")
+    types = {name: object if name in text else float for name in (*names, *_FACTS)}
+    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=kind) for name, kind in types.items()})
 
 
 def _facts(study: Study, recording: Recording) -> dict[str, Any]:
@@ -115,9 +116,9 @@ def _facts(study: Study, recording: Recording) -> dict[str, Any]:
 
 
 def _number(sidecar: Mapping[str, Any], name: str) -> float:
-    value = sidecar.get(name)
-    known = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if known else float("nan")  # type: ignore[arg-type]
+    """A positive number, or NaN."""
+    value = number_in(sidecar, name)
+    return value if value is not None and value > 0 else float("nan")
 
 
 def _rows(path: Path) -> float:

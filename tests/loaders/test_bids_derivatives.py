@@ -18,7 +18,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import neuroalign as na
 from neuroalign import storage
 from neuroalign.errors import ConfigError, NeuroalignWarning, SchemaError
-from neuroalign.loaders import read_bids
+from neuroalign.loaders import list_recordings, read_bids
 
 N = 8
 
@@ -184,6 +184,36 @@ def test_grayordinates(study):
     assert ds["bold"].dims == ("time", "grayordinate")
     assert ds["confounds"].shape == (N, 24)
     assert ds["trial_type"].values.tolist() == ["face", "house"]
+
+
+def test_inherited_repetition_times_must_agree(study):
+    prep = study / "derivatives" / "fmriprep"
+    for path in prep.rglob("*_bold.json"):
+        path.unlink()
+    side = prep / "task-see_bold.json"
+    for space in ("T1w", "fsaverage5", "fsLR"):
+        side.write_text('{"RepetitionTime": 2.0, "SliceTiming": [0.0, 1.0]}')
+        ds = read_bids(prep, subject="01", space=space)
+        assert ds.attrs["tr"] == 2.0
+        assert ds.attrs["slice_timing"] == [0.0, 1.0]
+        side.write_text('{"RepetitionTime": 1.5}')
+        if space == "fsaverage5":  # GIFTI knows no time
+            assert read_bids(prep, subject="01", space=space).attrs["tr"] == 1.5
+        else:
+            with pytest.raises(SchemaError, match="repetition time"):
+                read_bids(prep, subject="01", space=space)
+
+
+def test_table_of_a_derivative(study):
+    prep = study / "derivatives" / "fmriprep"
+    table = list_recordings(prep, subject="01")
+    assert set(table["space"]) == {None, "MNI152NLin2009cAsym", "T1w", "fsLR", "fsaverage5"}
+    assert len(table) == 5
+    assert set(table["tr"]) == {2.0}
+    assert set(table["n_events"]) == {2.0}
+    pair = table[table["space"] == "fsaverage5"].iloc[0]
+    folder = prep / "sub-01" / "func"
+    assert pair["bytes"] == sum(p.stat().st_size for p in folder.glob("*_hemi-*_bold.func.gii"))
 
 
 def test_confounds_that_do_not_belong(study):

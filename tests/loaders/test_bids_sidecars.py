@@ -12,11 +12,20 @@ import mne
 import mne_bids
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from neuroalign.align import concat
-from neuroalign.errors import AlignmentError, ConfigError, IntegrityError, NeuroalignWarning, SchemaError
-from neuroalign.loaders import read_bids
+from neuroalign.errors import (
+    AlignmentError,
+    ConfigError,
+    IntegrityError,
+    NeuroalignError,
+    NeuroalignWarning,
+    SchemaError,
+)
+from neuroalign.loaders import list_recordings, read_bids
 
 STEM = "sub-01_task-see"
 
@@ -230,6 +239,34 @@ def test_folder_of_4d(real_data, study):
         read_bids(study, subject="02")
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(JSON)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+def test_sidecars_of_any_content(study, value):
+    """Whatever a field holds, the recording is read or refused with a typed error."""
+    names = ("SamplingFrequency", "RecordingDuration", "PowerLineFrequency", "EEGReference", "EEGChannelCount")
+    (study / "task-see_eeg.json").write_text(json.dumps(dict.fromkeys(names, value)))
+    (study / "task-see_events.json").write_text(json.dumps({"trial_type": value, "onset": {"Levels": value}}))
+    (study / "dataset_description.json").write_text(json.dumps({"Name": value, "GeneratedBy": value}))
+    for read in (read_bids, list_recordings):
+        try:
+            read(study, run=1)
+        except NeuroalignError:
+            continue
+
+
+def test_numbers_of_thousands_of_digits(study):
+    (study / "task-see_eeg.json").write_text('{"SamplingFrequency": 1' + "0" * 5000 + "}")
+    with pytest.raises(SchemaError, match="not JSON"):
+        read_bids(study, run=1)
+
+
 def breathing(study: Path, rows: str, **sidecar) -> Path:
     path = study / "sub-01" / "eeg" / f"{STEM}_run-1_recording-belt_physio.tsv.gz"
     path.write_bytes(gzip.compress(rows.encode()))
@@ -279,7 +316,7 @@ def test_breathing(study):
         ("cardiac\trespiratory\n1\t2\n", {}, "not a number"),
         ("1\t2,5\n", {}, "not a number"),
         ("1\t2\n", {"Columns": ["a", "a"]}, "unique names"),
-        ("1\t2\n", {"SamplingFrequency": 0}, "sampling rate"),
+        ("1\t2\n", {"SamplingFrequency": 0}, "SamplingFrequency"),
         ("1\t2\n", {"SamplingFrequency": "50"}, "SamplingFrequency"),
         ("1\t2\n", {"StartTime": None}, "StartTime"),
         ("", {}, "not a number"),

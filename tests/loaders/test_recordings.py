@@ -50,6 +50,7 @@ def test_one_row_a_recording(study):
     assert eeg["duration"].tolist() == [60.5, 60.5]
     assert eeg["bytes"].tolist() == [10, 10]
     assert eeg["run"].tolist() == ["1", "1"]
+    assert eeg["session"].tolist() == [None, None]
     bold = table[table["suffix"] == "bold"].iloc[0]
     assert (bold["tr"], bold["sfreq"], bold["n_events"]) == (0.8, 1.25, 3)
     assert np.isnan(bold["n_channels"])
