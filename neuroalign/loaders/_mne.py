@@ -121,7 +121,7 @@ def open_quietly(path: str, reader: str, options: dict[str, Any]) -> tuple[Any, 
         _filters,
         warnings.catch_warnings(record=True) as caught,
         read_errors(path),
-        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() if packed else nullcontext("") as folder,
         redirect_stdout(io.StringIO()) if reader == "persyst" else nullcontext(),  # it prints birth dates
     ):
         warnings.simplefilter("always")
