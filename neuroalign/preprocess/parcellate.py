@@ -23,7 +23,7 @@ from neuroalign.schema import stamp
 __all__ = ["Parcellator", "region_means"]
 
 _SITES = ("voxel", "vertex", "grayordinate", "k", "j", "i")
-_OF_SITES = ("affine", "volume_shape")  # attributes that say nothing about regions
+_OF_SITES = ("affine", "volume_shape", "nifti_header", "gifti", "cifti")  # attributes that say nothing about regions
 
 
 def region_means(x: NDArray[Any], matrix: scipy.sparse.csr_array) -> NDArray[Any]:

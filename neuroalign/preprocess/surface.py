@@ -28,7 +28,7 @@ _KINDS = ("auto", "line", "ball", "depth")
 _INTERPOLATIONS = ("linear", "nearest_most_frequent")
 #: A vertex has a value where at least this part of what is sampled around it lies in voxels that hold numbers.
 _LEAST = 0.5
-_OF_SITES = ("affine", "volume_shape")
+_OF_SITES = ("affine", "volume_shape", "nifti_header", "gifti", "cifti")
 
 
 class SurfaceSampler(LabelledTransformer):
