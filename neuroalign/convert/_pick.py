@@ -10,7 +10,7 @@ import xarray as xr
 
 from neuroalign.errors import ConfigError, SchemaError
 
-__all__ = ["pick", "split"]
+__all__ = ["as_read", "pick", "split"]
 
 #: Taken from a Dataset with several variables when none is named.
 _MAIN = ("bold", "map", "label", "score")
@@ -86,6 +86,14 @@ def _select(array: xr.DataArray, name: str, value: Any) -> xr.DataArray:
             f"Nothing has this {name}.", expected=f"one of {np.unique(array[name].values)[:10].tolist()}", got=value
         )
     return array.isel({array[name].dims[0]: np.flatnonzero(kept)})
+
+
+def as_read(array: xr.DataArray) -> bool:
+    """Tell whether values are those of the file, so that all that its header says of them applies.
+
+    Scores and estimates of responses keep the place and often the name of a run, but not its time.
+    """
+    return array.name in ("map", "label") or (array.name == "bold" and "time" in array.coords)
 
 
 def split(array: xr.DataArray, space: tuple[str, ...], target: str) -> tuple[xr.DataArray, str | None]:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroalign.convert._pick import pick, split
+from neuroalign.convert._pick import as_read, pick, split
 from neuroalign.errors import ConfigError, SchemaError, require
 
 __all__ = ["PERSONAL", "gifti_record", "to_gifti"]
@@ -163,8 +163,7 @@ def _dense(part: xr.DataArray, fill: float, n_nodes: int | None) -> NDArray[Any]
 
 def _image(values: NDArray[Any], part: xr.DataArray, dim: str | None, side: str, known: dict[str, Any]) -> Any:
     nib = require("nibabel", "fmri")
-    as_read = part.name in ("bold", "map", "label")
-    entries = _entries(part, dim, known.get("arrays", []) if as_read else [])
+    entries = _entries(part, dim, known.get("arrays", []) if as_read(part) else [])
     arrays = [_array(row, entry) for row, entry in zip(values, entries, strict=True)]
     meta = known.get("meta", {})
     if not any(_PRIMARY in content for content in (meta, *(entry["meta"] for entry in entries))):

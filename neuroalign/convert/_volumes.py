@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 from neuroalign import schema
-from neuroalign.convert._pick import pick, split
+from neuroalign.convert._pick import as_read, pick, split
 from neuroalign.errors import ConfigError, SchemaError, require
 
 __all__ = ["nifti_header", "to_nifti"]
@@ -27,8 +27,6 @@ _MEANING = (
 _PHI = ("db_name",)
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 _LARGEST_NIFTI1 = 32767
-#: Variables that hold what was in the file, so that all of its header applies.
-_AS_READ = ("bold", "map", "label")
 
 
 def nifti_header(header: Any, *, keep_phi: bool = False) -> str:
@@ -129,9 +127,9 @@ def to_nifti(
     kind = nib.Nifti2Image if source.get("version") == 2 or max(image.shape) > _LARGEST_NIFTI1 else nib.Nifti1Image
     header = kind.header_class()
     header.set_data_shape(image.shape)
-    _restore(header, source, _GEOMETRY + (_MEANING if array.name in _AS_READ else ()))
+    _restore(header, source, _GEOMETRY + (_MEANING if as_read(array) else ()))
     _place(header, source, matrix)
-    _set_clock(header, source, array, dim)
+    _set_clock(header, array, dim)
     header.set_data_dtype(stored)
     return kind(image, matrix, header)
 
@@ -141,7 +139,7 @@ def _stored_type(array: xr.DataArray, dtype: DTypeLike | None) -> np.dtype[Any]:
         return np.dtype({"b": np.uint8, "i": np.int32, "u": np.int32}.get(array.dtype.kind, np.float32))
     if not (isinstance(dtype, str) and dtype == "source"):
         return np.dtype(dtype)
-    if "nifti_header" not in array.attrs or array.name not in _AS_READ:
+    if "nifti_header" not in array.attrs or not as_read(array):
         raise ConfigError("The type of the source is not known.", expected="values as read", fix="pass dtype='f4'")
     return np.dtype(json.loads(array.attrs["nifti_header"])["dtype"])
 
@@ -239,7 +237,7 @@ def _place(header: Any, source: dict[str, Any], matrix: NDArray[np.float64]) -> 
     header["slice_start"] = header["slice_end"] = header["slice_code"] = header["dim_info"] = 0
 
 
-def _set_clock(header: Any, source: dict[str, Any], array: xr.DataArray, dim: str | None) -> None:
+def _set_clock(header: Any, array: xr.DataArray, dim: str | None) -> None:
     """Write the repetition time, in the unit of the source where that was true."""
     if dim is None:
         return
@@ -253,7 +251,7 @@ def _set_clock(header: Any, source: dict[str, Any], array: xr.DataArray, dim: st
     if not math.isclose(written, step, rel_tol=1e-6):
         header["pixdim"][4], header["xyzt_units"] = step, space_unit | 8
     first = float(array["time"].values[0]) if "time" in array.coords else 0.0
-    header["toffset"] = float(source.get("toffset") or 0.0) + first / _SECONDS[int(header["xyzt_units"]) & 0x38]
+    header["toffset"] = float(header["toffset"]) + first / _SECONDS[int(header["xyzt_units"]) & 0x38]
 
 
 def _step(array: xr.DataArray) -> float | None:

@@ -24,7 +24,8 @@ def inflater() -> tuple[Callable[..., Any], tuple[type[Exception], ...]]:
         from isal import isal_zlib
     except ImportError:
         return zlib.decompressobj, (zlib.error,)
-    return isal_zlib.decompressobj, (zlib.error, isal_zlib.error)
+    errors: Any = (zlib.error, isal_zlib.error)
+    return isal_zlib.decompressobj, errors
 
 
 class Stream:

@@ -245,7 +245,7 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         coords |= {str(name): (("trial",), _plain(table[name])) for name in table}
         dims, shape = ("trial", *labels.dims), (len(table), *labels.shape)
         out = xr.DataArray(betas.reshape(shape), dims=dims, coords=coords, name="bold")
-        kept = ("units", "affine", "space", "volume_shape", "atlas")
+        kept = ("units", "affine", "space", "volume_shape", "atlas", "nifti_header", "gifti", "cifti")
         attrs = {k: v for k, v in ds.attrs.items() if k in kept or str(k).startswith("neuro_")}
         return out.assign_attrs(attrs, estimated_by=f"neuroalign SingleTrialBetas ({self.method})")
 

@@ -148,6 +148,8 @@ def test_scores_and_trials_take_the_place_and_not_the_meaning(image: nib.Nifti1I
     np.testing.assert_allclose(out.get_fdata(), image.get_fdata().mean(-1), rtol=1e-6)
     assert (out.header["cal_max"], out.header["descrip"].item()) == (0, b"")
     assert out.header["sform_code"] == image.header["sform_code"]
+    named = to_nifti(ds["bold"].mean("time", keep_attrs=True))  # score maps keep the name of the run
+    assert named.header["cal_max"] == 0
     trials = ds["bold"].isel(time=[0, 5, 6]).rename(time="trial").drop_vars("trial")
     image4 = to_nifti(trials)
     assert image4.shape == (*SHAPE[:3], 3)
@@ -277,7 +279,13 @@ def surface(n: int = 3) -> xr.Dataset:
     return schema.fmri_surface(values, hemi=[*"LLRRR"], node=[0, 1, 0, 1, 4], tr=1.0)
 
 
-def test_scores_on_a_surface_and_vertices_left_out() -> None:
+def nib_file(folder: Path) -> Path:
+    array = nib.gifti.GiftiDataArray(np.ones(5, np.float32), intent="NIFTI_INTENT_TIME_SERIES")
+    nib.GiftiImage(darrays=[array]).to_filename(folder / "lh.run.gii")
+    return folder / "lh.run.gii"
+
+
+def test_scores_on_a_surface_and_vertices_left_out(tmp_path: Path) -> None:
     ds = surface()
     score = ds["bold"].mean("time", keep_attrs=True).rename("score")
     with pytest.raises(ConfigError, match="n_nodes="):
@@ -288,6 +296,8 @@ def test_scores_on_a_surface_and_vertices_left_out() -> None:
     assert images["R"].darrays[0].data.tolist() == [*score.values[2:4], -1, -1, score.values[4]]
     assert images["L"].meta["AnatomicalStructurePrimary"] == "CortexLeft"
     assert [*to_gifti(score, hemi="L")] == ["L"]
+    named = read_fmri(nib_file(tmp_path), tr=1.0)["bold"].mean("time", keep_attrs=True)
+    assert to_gifti(named)["L"].darrays[0].intent == 0
     stacked = to_gifti(ds["bold"].rename(time="fold").drop_vars("fold"), n_nodes=5)["R"]
     assert [a.meta["Name"] for a in stacked.darrays] == ["fold 0", "fold 1", "fold 2"]
     assert np.isnan(stacked.darrays[0].data[2])

@@ -93,3 +93,16 @@ def test_slicing_keeps_the_affine_right() -> None:
         schema.affine(ds.isel(i=[0, 1, 5]))
     masked = schema.fmri_masked(np.ones((2, 1)), ijk=[[1, 2, 3]], affine=oblique, tr=1.0, volume_shape=(8, 7, 6))
     np.testing.assert_array_equal(schema.affine(masked.isel(voxel=0)), oblique)
+
+
+def test_label_maps_keep_large_numbers_and_name_them() -> None:
+    big = 2**24 + 1  # float32 has no such number
+    ds = schema.label_maps(
+        [[0, big], [3, 3]], map_name=["a", "b"], dim="vertex", coords={"hemi": [*"LL"]}, names=[{big: "V1"}, {}]
+    )
+    assert ds["label"].dtype == np.int32
+    assert ds["label"].values.tolist() == [[0, big], [3, 3]]
+    assert ds["roi"].isel(map_name=0).values.tolist() == ["", "V1"]
+    for wrong in ([[0.5, 1.0]], [0, 1]):
+        with pytest.raises(SchemaError, match="Not maps of labels"):
+            schema.label_maps(wrong, map_name=["a"], dim="vertex", coords={}, names=[{}])
