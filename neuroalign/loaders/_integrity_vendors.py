@@ -11,6 +11,7 @@ from typing import Any
 
 from neuroalign.errors import ConfigError, IntegrityError, require
 from neuroalign.loaders._integrity import MAX_CHANNELS, Declared, cut, damaged, number
+from neuroalign.loaders._xml import scan_xml
 
 __all__ = ["VENDORS", "check_vendor"]
 
@@ -41,7 +42,7 @@ def check_vendor(path: Path, kind: str, options: Mapping[str, Any]) -> Declared:
     ConfigError
         If an option is needed to read it.
     """
-    files = [path, *VENDORS[kind](path, options)]
+    files = [*([path] if path.is_file() else []), *VENDORS[kind](path, options)]
     # MNE scales a calibrated file to V from uV, and one that states its range by that alone.
     scaled = kind != "bti" and not (kind == "egi" and all(struct.unpack(">2h", _start(path, 30)[26:])))
     return Declared(files, taken=1e-6 if scaled else None)
@@ -123,6 +124,34 @@ def check_egi(path: Path, options: Mapping[str, Any]) -> list[Path]:
     if expected != size:
         raise cut(path, expected, size)
     return []
+
+
+def check_mff(path: Path, options: Mapping[str, Any]) -> list[Path]:
+    """Parse each description of an EGI folder, and follow the blocks of its signals to their end."""
+    require("mffpy", "mff")
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        if file.suffix == ".xml":
+            scan_xml(file, file.read_bytes())
+        elif file.suffix == ".bin":
+            _check_blocks(file)
+    return files
+
+
+def _check_blocks(path: Path) -> None:
+    """Each block says how long it is, or (with a 0 in front) that it is like the one before."""
+    size, at, length = path.stat().st_size, 0, 0
+    with path.open("rb") as file:
+        while at < size:
+            file.seek(at)
+            head = file.read(12)
+            fresh, header, content = struct.unpack("<3i", head.ljust(12, b"\0"))
+            if fresh and (header < 16 or content < 1):
+                raise damaged(path, f"block at byte {at}", "a positive size", (header, content))
+            length = content if fresh else length
+            at += (header if fresh else 4) + length
+    if at != size or not length:
+        raise cut(path, max(at, 16), size)
 
 
 def check_nihon(path: Path, options: Mapping[str, Any]) -> list[Path]:
@@ -305,6 +334,7 @@ def _check_head_shape(path: Path) -> None:
 VENDORS: dict[str, Callable[[Path, Mapping[str, Any]], list[Path]]] = {
     "cnt": check_cnt,
     "egi": check_egi,
+    "mff": check_mff,
     "nihon": check_nihon,
     "persyst": check_persyst,
     "bti": check_bti,

@@ -122,7 +122,7 @@ def open_quietly(path: str, reader: str, options: dict[str, Any]) -> tuple[Any, 
         warnings.catch_warnings(record=True) as caught,
         read_errors(path),
         tempfile.TemporaryDirectory() if packed else nullcontext("") as folder,
-        redirect_stdout(io.StringIO()) if reader == "persyst" else nullcontext(),  # it prints birth dates
+        redirect_stdout(io.StringIO()) if reader in ("persyst", "mff") else nullcontext(),  # these print
     ):
         warnings.simplefilter("always")
         # MNE jumps back and forth, and each jump back decompresses from the start: 8 s for 2 MB of averages.

@@ -83,8 +83,6 @@ def _check(path: Path, kind: str, request: Request) -> _integrity.Declared:
             return check_vendor(path, kind, request.mne_options)
         if kind == "fieldtrip":
             return _fieldtrip.declare(path, request.mne_options.get("data_name"))
-        if kind == "mff":
-            return _integrity.Declared(sorted(p for p in path.rglob("*") if p.is_file()), taken=1e-6)
         if kind in ("edf", "bdf"):
             return check_edf(path, allow_truncated=allow_truncated)
         if kind == "brainvision":
@@ -129,8 +127,9 @@ def _open(
 ) -> tuple[Any, list[str], _lazy.Source]:
     options = dict(request.mne_options)
     _check_options(path, reader, options)
-    if reader in ("edf", "bdf") and mixed_rates(path):
-        # MNE resamples slower signals; it does so window by window (with other values) unless all is read at once.
+    # MNE resamples slower signals; it does so window by window (with other values) unless all is read at once.
+    # It opens a folder of EGI anew for each window, with warnings and printed remarks.
+    if reader == "mff" or (reader in ("edf", "bdf") and mixed_rates(path)):
         options["preload"] = True
     try:
         frozen = json.dumps(options, sort_keys=True)

@@ -38,6 +38,11 @@ except MissingDependencyError as error:
 CASES = {
     "read_eeg": ("mne", "eeg", "neuroalign.loaders.read_eeg(folder / 'a_raw.fif')"),
     "read_meg": ("mne", "eeg", "neuroalign.loaders.read_meg(folder / 'a_raw.fif')"),
+    "read_eeg_mff": (
+        "mffpy",
+        "mff",
+        "(folder / 'a.mff').mkdir()\nneuroalign.loaders.read_eeg(folder / 'a.mff')",
+    ),
     "read_ieeg": (
         "pynwb",
         "nwb",

@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,42 @@ def test_segmented_egi_is_refused(both, tmp_path):
     (tmp_path / "segments.raw").write_bytes(data)
     with pytest.raises(ConfigError, match="segments"):
         read_eeg(tmp_path / "segments.raw")
+
+
+@pytest.fixture
+def mff(tmp_path):
+    """A folder as Net Station writes it, and its values in uV."""
+    writer, binary = pytest.importorskip("mffpy.writer"), pytest.importorskip("mffpy.bin_writer")
+    out = writer.Writer(str(tmp_path / "net.mff"))
+    signal = binary.BinWriter(sampling_rate=250, data_type="EEG")
+    microvolts = np.random.default_rng(0).normal(scale=20, size=(257, 500)).astype(np.float32)
+    signal.add_block(microvolts)
+    out.addbin(signal)
+    out.addxml("fileInfo", recordTime=datetime(2020, 2, 3, tzinfo=UTC))
+    out.add_coordinates_and_sensor_layout("HydroCel GSN 256 1.0")
+    out.write()
+    return tmp_path / "net.mff", microvolts
+
+
+def test_mff(mff, capsys):
+    path, microvolts = mff
+    capsys.readouterr()
+    ds = read(load, path)
+    assert_allclose(ds["eeg"].values, microvolts * 1e-6, rtol=1e-5)
+    assert_array_equal(ds["eeg"][2, 50:60].values, ds["eeg"].values[2, 50:60])
+    assert capsys.readouterr().out == ""
+    raw = mne.io.read_raw_egi(path, verbose="ERROR")
+    assert ds["channel"].values.tolist() == raw.ch_names
+    assert_array_equal(ds["x"].values, [ch["loc"][0] for ch in raw.info["chs"]])
+    assert "2020-02-03" not in json.dumps(ds.attrs)
+    assert len(ds.attrs["neuro_sources"]) == 6
+
+
+@pytest.mark.parametrize("name", ["signal1.bin", "info.xml", "info1.xml", "epochs.xml", "sensorLayout.xml"])
+@pytest.mark.parametrize("rest", [0.0, 0.3, 0.99])
+def test_cut_mff(mff, name, rest):
+    file = mff[0] / name
+    content = file.read_bytes()
+    file.write_bytes(content[: int(rest * len(content))])
+    with pytest.raises(IntegrityError, match=name):
+        read_eeg(mff[0])
