@@ -104,7 +104,7 @@ class Layout:
             start += n_blocks * n
 
 
-def read_stretch(layout: Layout, picks: NDArray[np.intp], start: int, stop: int, out: NDArray[np.float32]) -> None:
+def read_stretch(layout: Layout, picks: NDArray[np.intp], start: int, stop: int, out: NDArray[np.floating]) -> None:
     """Read consecutive samples of some channels.
 
     Parameters
@@ -115,7 +115,7 @@ def read_stretch(layout: Layout, picks: NDArray[np.intp], start: int, stop: int,
         Channels.
     start, stop : int
         Samples.
-    out : ndarray of float32, shape (n_picks, stop - start)
+    out : ndarray of float, shape (n_picks, stop - start)
         Takes the values.
 
     Raises
@@ -134,7 +134,7 @@ def read_stretch(layout: Layout, picks: NDArray[np.intp], start: int, stop: int,
                 numbers = np.where(triggers[:, None], numbers.astype(np.int32) & _TRIGGER_BITS, numbers)
             size = n_blocks * n
             target = out[:, at : at + size].reshape(len(picks), n_blocks, n)  # splitting an axis makes a view
-            target[...] = _values(numbers, *factors).transpose(1, 0, 2)
+            target[...] = _values(numbers, *factors).astype(out.dtype, copy=False).transpose(1, 0, 2)
             at += size
 
 
@@ -165,7 +165,7 @@ def _values(
         values += offset
     if unit is not None:
         values *= unit
-    return values.astype(np.float32)
+    return values
 
 
 def _numbers(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroalign.errors import require
 from neuroalign.loaders import _mne
 from neuroalign.loaders._brainvision import binary_format
 from neuroalign.loaders._direct import Layout, PerChannel, read_stretch
@@ -15,7 +16,7 @@ from neuroalign.loaders._edf import signal_table
 from neuroalign.loaders._integrity import Declared
 from neuroalign.loaders._labels import factor_of_mne
 
-__all__ = ["find_layout"]
+__all__ = ["find_layout", "trigger_recording"]
 
 #: Types of FIF tags -> numbers in the file.
 _FIF_NUMBERS = {2: ">i2", 3: ">i4", 4: ">f4", 5: ">f8", 16: ">i2"}
@@ -48,6 +49,30 @@ def find_layout(path: Path, reader: str, recording: Any, declared: Declared) -> 
     if layout is None or layout.end(len(recording.ch_names)) > Path(layout.path).stat().st_size:
         return None
     return layout if _agrees(layout, recording, path) else None
+
+
+def trigger_recording(raw: Any, layout: Layout) -> Any:
+    """Give the trigger channels of a plain recording as a recording in memory.
+
+    Parameters
+    ----------
+    raw : mne.io.BaseRaw
+        The recording. Searching it for events would convert all its channels, once for each trigger channel.
+    layout : Layout
+        Where its samples lie.
+
+    Returns
+    -------
+    mne.io.BaseRaw
+        The triggers alone, without annotations; the recording itself where it has none.
+    """
+    mne = require("mne", "eeg")
+    picks = np.flatnonzero([kind == "stim" for kind in raw.get_channel_types()])
+    if not picks.size:
+        return raw
+    values = np.empty((picks.size, layout.n_samples))  # float64: large numbers stay whole
+    read_stretch(layout, picks, 0, layout.n_samples, values)
+    return mne.io.RawArray(values, mne.pick_info(raw.info, picks), first_samp=raw.first_samp, verbose="ERROR")
 
 
 def _agrees(layout: Layout, raw: Any, path: Path) -> bool:

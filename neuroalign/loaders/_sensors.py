@@ -18,7 +18,7 @@ from neuroalign.errors import ConfigError, IntegrityError, SchemaError
 from neuroalign.loaders import _fieldtrip, _integrity, _lazy, _mne, _nwb
 from neuroalign.loaders._brainvision import check_brainvision
 from neuroalign.loaders._direct import Layout
-from neuroalign.loaders._direct_formats import find_layout
+from neuroalign.loaders._direct_formats import find_layout, trigger_recording
 from neuroalign.loaders._edf import check_edf, mixed_rates
 from neuroalign.loaders._formats import SUFFIXES, companions, find_format
 from neuroalign.loaders._integrity_vendors import VENDORS, check_vendor
@@ -51,7 +51,7 @@ def read_sensors(path: str | Path, request: Request) -> xr.Dataset:
     values = _array(recording, source, keep, labels, layout)
     with _mne.read_errors(path):
         ds = convert.from_recording(
-            recording,
+            recording if layout is None else _with_events(first, layout, request.events),
             values,
             labels,
             modality=request.modality,
@@ -217,6 +217,12 @@ def _array(
             source, shape, picks=None if same else tuple(keep), scale=scale, gaps=labels.gaps, layout=layout
         )
     )
+
+
+def _with_events(raw: Any, layout: Layout, events: str) -> Any:
+    """What to take the events of a plain recording from: itself, or its trigger channels alone."""
+    annotated = events == "auto" and len(raw.annotations)
+    return raw if annotated or events in ("annotations", "none") else trigger_recording(raw, layout)
 
 
 def _note_truncation(ds: xr.Dataset, path: Path, problem: IntegrityError) -> xr.Dataset:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
+from neuroalign.convert import recording_events
 from neuroalign.errors import IntegrityError, NeuroalignWarning
 from neuroalign.loaders import _direct, read_eeg, read_ieeg, read_meg
 from neuroalign.loaders._lazy import SensorArray
@@ -308,6 +309,33 @@ def test_triggers_are_numbers(tmp_path, width, suffix, status, plain):
     assert_array_equal(values.values, expected)
     assert values.values[3].min() >= 0
     assert values.values[3].max() < 2**17
+
+
+def triggers(folder: Path) -> Path:
+    """Two trigger channels; the numbers of one are too large for float32."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(scale=2e-5, size=(4, 4000))
+    values[1:3] = 0
+    values[1, 500:520], values[1, 900:905], values[2, 3000:3100] = 3, 65535, 2**25 + 1
+    info = mne.create_info(["E0", "T0", "T1", "E1"], 250.0, ["eeg", "stim", "stim", "eeg"])
+    mne.io.RawArray(values, info, first_samp=33, verbose="ERROR").save(
+        folder / "a_raw.fif", fmt="double", verbose="ERROR"
+    )
+    return folder / "a_raw.fif"
+
+
+@pytest.mark.parametrize("events", ["auto", "stim"])
+@pytest.mark.parametrize("name", ["test.bdf", "test.edf", None])
+def test_events_of_triggers_equal_mne(real_data, tmp_path, name, events):
+    path = triggers(tmp_path) if name is None else real_data("eeg-formats") / name
+    expected = recording_events(mne.io.read_raw(path, verbose="ERROR"), events)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NeuroalignWarning)
+        ds = read_eeg(path, events=events)
+    assert lazy_array(ds["eeg"]).layout is not None
+    assert name is not None or expected["value"].tolist() == [3, 65535, 2**25 + 1]
+    for column in expected.columns if len(expected) else []:
+        assert_array_equal(ds[column].values, expected[column])
 
 
 def test_discontinuous_edf_is_left_to_mne(tmp_path):
