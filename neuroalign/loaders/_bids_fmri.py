@@ -15,11 +15,12 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs
 from neuroalign.loaders._confounds import Strategy, read_confounds
 from neuroalign.loaders._entities import parse_name
+from neuroalign.loaders._grids import AFFINE_TOLERANCE, corner_distance
 from neuroalign.loaders._layout import Recording
 from neuroalign.loaders._nifti import open_nifti
 from neuroalign.loaders._sidecars import nearest
 from neuroalign.loaders._study import Study, check_link
-from neuroalign.loaders.fmri import _AFFINE_TOLERANCE, _corner_distance, read_fmri
+from neuroalign.loaders.fmri import read_fmri
 
 __all__ = ["attach_confounds", "read_bold"]
 
@@ -108,7 +109,7 @@ def _same_grid(mask: Path, run: Path) -> bool:
     a, b = open_nifti(mask), open_nifti(run)
     if a.shape[-3:] != b.shape[-3:]:
         return False
-    return _corner_distance(a.matrix, b.matrix, b.shape[-3:]) <= _AFFINE_TOLERANCE
+    return corner_distance(a.matrix, b.matrix, b.shape[-3:]) <= AFFINE_TOLERANCE
 
 
 def attach_confounds(study: Study, recording: Recording, ds: xr.Dataset, strategy: Strategy) -> xr.Dataset:

@@ -152,11 +152,16 @@ class LoadedImage(_Scaled):
     def of(cls, image: Any, *, keep_phi: bool = False) -> LoadedImage:
         """Take a spatial image of nibabel."""
         nib = require("nibabel", "fmri")
-        header = nib.Nifti1Header.from_header(image.header) if not _is_nifti(image.header) else image.header
-        name = str(image.get_filename() or f"{type(image).__name__} in memory")
         values = np.asanyarray(image.dataobj)
         if values.ndim not in (3, 4) or not values.size or values.dtype.kind not in "iufb":
-            raise SchemaError("Not a volume.", expected="numbers, 3-D or 4-D", got=f"{values.dtype} {values.shape}")
+            raise SchemaError(
+                "Not a volume.",
+                expected="numbers, 3-D or 4-D",
+                got=f"{type(image).__name__} of {values.dtype} {values.shape}",
+                fix="pass the path of a surface or CIFTI file",
+            )
+        header = image.header if hasattr(image.header, "get_xyzt_units") else nib.Nifti1Header.from_header(image.header)
+        name = str(image.get_filename() or f"{type(image).__name__} in memory")
         return cls(
             path=name,
             values=(values if values.ndim == 4 else values[..., None]).T,
@@ -166,10 +171,6 @@ class LoadedImage(_Scaled):
             time_unit=_time_unit(header),
             header=nifti_header(header, keep_phi=keep_phi),
         )
-
-
-def _is_nifti(header: Any) -> bool:
-    return hasattr(header, "get_xyzt_units")
 
 
 def _header_block(path: Path) -> bytes:
@@ -182,6 +183,10 @@ def _header_block(path: Path) -> bytes:
 def header_of(path: Path) -> Any:
     """Read the header of a ``.nii`` or ``.nii.gz`` file, or say that it is none."""
     nib = require("nibabel", "fmri")
+    if not path.is_file():
+        raise IntegrityError(
+            "There is no such file.", expected="a .nii, .nii.gz or .gii file", got="nothing", where=str(path)
+        )
     block = _header_block(path)
     first = {int.from_bytes(block[:4], "little"), int.from_bytes(block[:4], "big")}
     kind = nib.Nifti2Header if 540 in first else nib.Nifti1Header

@@ -15,10 +15,16 @@ from neuroalign import schema
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.loaders._acquisition import space_of
 from neuroalign.loaders._betas import Stored, open_betas
+from neuroalign.loaders._grids import (
+    AFFINE_TOLERANCE,
+    Grid,
+    corner_distance,
+    grid_from_image,
+    grid_from_path,
+    inside_of,
+)
 from neuroalign.loaders._nifti import check_memory
 from neuroalign.loaders.events import read_tsv
-from neuroalign.loaders.fmri import _AFFINE_TOLERANCE, _binary, _corner_distance, _Grid, _grid_from_image
-from neuroalign.loaders.fmri import _grid_from_path as grid_from_path
 
 __all__ = ["read_betas"]
 
@@ -165,8 +171,8 @@ def _of_session(table: pd.DataFrame, session: Any, file: Stored) -> pd.DataFrame
     return table.reset_index(drop=True)
 
 
-def _mask(mask: Any, file: Stored) -> _Grid:
-    grid = grid_from_path(Path(mask), []) if isinstance(mask, str | os.PathLike) else _grid_from_image(mask, "mask")
+def _mask(mask: Any, file: Stored) -> Grid:
+    grid = grid_from_path(Path(mask), []) if isinstance(mask, str | os.PathLike) else grid_from_image(mask, "mask")
     if len(file.grid) == 3 and grid.values.shape != file.grid[::-1]:
         raise SchemaError(
             "The mask has another grid than the responses.",
@@ -175,8 +181,8 @@ def _mask(mask: Any, file: Stored) -> _Grid:
             where=f"{grid.name} and {file.path}",
         )
     if file.affine is not None:
-        distance = _corner_distance(grid.affine, file.affine, file.grid[::-1])
-        if distance > _AFFINE_TOLERANCE:
+        distance = corner_distance(grid.affine, file.affine, file.grid[::-1])
+        if distance > AFFINE_TOLERANCE:
             raise SchemaError(
                 f"The mask lies elsewhere than the responses: their affines differ by {distance:.3g} mm.",
                 expected=file.affine.round(4).tolist(),
@@ -187,9 +193,9 @@ def _mask(mask: Any, file: Stored) -> _Grid:
     return grid
 
 
-def _voxels(file: Stored, mask: _Grid | None) -> tuple[tuple[NDArray[np.intp], ...], NDArray[np.intp] | None]:
+def _voxels(file: Stored, mask: Grid | None) -> tuple[tuple[NDArray[np.intp], ...], NDArray[np.intp] | None]:
     """Which voxels to read, and their i j k with the shape of their volume where these are known."""
-    inside = None if mask is None else _binary(mask)  # (k, j, i)
+    inside = None if mask is None else inside_of(mask)  # (k, j, i)
     if len(file.grid) == 3:
         kji = np.argwhere(np.ones(file.grid[::-1], dtype=bool) if inside is None else inside)
         return tuple(kji.T[::-1]), kji[:, ::-1]

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from xarray.core import indexing
 
 from neuroalign import schema
-from neuroalign.errors import ConfigError, IntegrityError, SchemaError
+from neuroalign.errors import ConfigError
 from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs, space_of
 from neuroalign.loaders._cifti import is_cifti, read_cifti
 from neuroalign.loaders._gifti import other_hemisphere, read_gifti
+from neuroalign.loaders._grids import Grid, inside_of, on_grid, regions_of
 from neuroalign.loaders._nifti import (
     LoadedImage,
     NiftiArray,
@@ -30,18 +29,6 @@ from neuroalign.loaders._nifti import (
 )
 
 __all__ = ["read_fmri"]
-
-_AFFINE_TOLERANCE = 0.05  # mm at the farthest corner of the volume: well below a voxel, above float32 rounding
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """One volume of labels: a mask or an atlas."""
-
-    values: NDArray[Any]  # (k, j, i)
-    affine: NDArray[np.float64]
-    name: str
-    space: str | None
 
 
 def read_fmri(
@@ -134,16 +121,19 @@ def read_fmri(
         _refuse("a volume in memory", **surface)
         image = LoadedImage.of(path, keep_phi=keep_phi)
         return _read_volumes(image, image.path, **volume, space=space, tr=tr, lazy=False, max_bytes=max_bytes)
-    paths = [Path(p) for p in path] if isinstance(path, Sequence) and not isinstance(path, str) else [Path(path)]
-    if all(p.name.lower().endswith(".gii") for p in paths) and 1 <= len(paths) <= 2:
+    paths = _paths(path)
+    if all(p.name.lower().endswith(".gii") for p in paths) and len(paths) <= 2:
         _refuse("a surface", **volume)
         paths = [*paths, other_hemisphere(paths[0])] if pair and len(paths) == 1 else paths
         ds, sources = read_gifti(paths, hemi=hemi, **options)
         return schema.stamp(ds, "read_fmri", sources=sources)
     if len(paths) != 1:
-        raise ConfigError("Only the two GIFTI files of a pair are read together.", expected="two .gii files", got=path)
+        raise ConfigError(
+            "Only the two GIFTI files of a pair are read together.",
+            expected="two .gii files",
+            got=[p.name for p in paths],
+        )
     _refuse("volumes and grayordinates", **surface)
-    _exists(paths[0])
     if is_cifti(paths[0]):
         _refuse("grayordinates", **volume)
         ds = read_cifti(paths[0], lazy=lazy, verify=verify, **options)
@@ -153,17 +143,19 @@ def read_fmri(
     return _read_volumes(file, paths[0], **volume, **options)
 
 
+def _paths(path: Any) -> list[Path]:
+    given = [path] if isinstance(path, str | os.PathLike) else path
+    if isinstance(given, Sequence) and given and all(isinstance(p, str | os.PathLike) for p in given):
+        return [Path(p) for p in given]
+    raise ConfigError(
+        "Nothing that can be read.", expected="a path, two paths, or a volume of nibabel", got=type(path).__name__
+    )
+
+
 def _refuse(kind: str, **options: Any) -> None:
     given = [f"{name}=" for name, value in options.items() if value is not None]
     if given:
         raise ConfigError(f"Not an option for {kind}.", got=", ".join(given), fix="leave it out")
-
-
-def _exists(path: Path) -> None:
-    if not path.is_file():
-        raise IntegrityError(
-            "There is no such file.", expected="a .nii, .nii.gz or .gii file", got="nothing", where=str(path)
-        )
 
 
 def _read_volumes(
@@ -184,7 +176,7 @@ def _read_volumes(
     sidecar = read_sidecar(path) if isinstance(path, Path) else {}
     tr = _repetition_time(file, sidecar, tr) if file.ndim == 4 else 1.0
     grids = {
-        name: _grid(image, name, file, space, remarks)
+        name: on_grid(image, name, file, space, remarks)
         for name, image in (("mask", mask), ("atlas", atlas))
         if image is not None
     }
@@ -233,14 +225,14 @@ def _volume(file: NiftiFile | LoadedImage, lazy: bool, remarks: list[str] | None
 
 def _masked(
     file: NiftiFile | LoadedImage,
-    mask: _Grid,
-    atlas: _Grid | None,
+    mask: Grid,
+    atlas: Grid | None,
     labels: Any,
     max_bytes: int,
     remarks: Any,
     **common: Any,
 ) -> xr.Dataset:
-    index = np.flatnonzero(_binary(mask))
+    index = np.flatnonzero(inside_of(mask))
     check_memory(file.path, 4 * file.shape[0] * index.size, max_bytes)
     out = np.empty((file.shape[0], index.size), dtype=np.float32)
     for first, block in iter_volumes(file, remarks=remarks):
@@ -248,7 +240,7 @@ def _masked(
     kji = np.unravel_index(index, file.shape[1:])
     roi = None
     if atlas is not None:
-        values, names = _regions_of(atlas, labels)
+        values, names = regions_of(atlas, labels)
         lookup = dict(zip(np.unique(values[values != 0]).tolist(), names, strict=True)) | {0: ""}
         roi = [lookup[v] for v in values.ravel()[index].tolist()]
     ijk = np.column_stack(kji[::-1])
@@ -257,7 +249,7 @@ def _masked(
 
 def _regions(
     file: NiftiFile | LoadedImage,
-    atlas: _Grid,
+    atlas: Grid,
     labels: Any,
     max_bytes: int,
     remarks: Any,
@@ -265,7 +257,7 @@ def _regions(
     space: str | None,
     **common: Any,
 ) -> xr.Dataset:
-    values, names = _regions_of(atlas, labels)
+    values, names = regions_of(atlas, labels)
     flat = values.ravel()
     order = np.argsort(flat, kind="stable")[np.count_nonzero(flat == 0) :]  # voxels, region after region
     starts = np.flatnonzero(np.diff(flat[order], prepend=0))
@@ -279,115 +271,3 @@ def _regions(
     common["attrs"] = {**common["attrs"], "atlas": Path(atlas.name).name} | ({"space": space} if space else {})
     coords = {"n_voxels": counts, "label": flat[order][starts]}
     return schema.fmri_regions(out, roi=names, coords=coords, **common)
-
-
-def _binary(mask: _Grid) -> NDArray[np.bool_]:
-    inside = mask.values != 0
-    if not inside.any():
-        raise SchemaError("The mask holds no voxel.", expected="some voxels that are not 0", where=mask.name)
-    kept = np.unique(mask.values[inside])
-    if kept.size > 1:
-        raise SchemaError(
-            "This is not a mask.",
-            expected="zeros and one other value",
-            got=f"{kept.size} different values from {kept[0]} to {kept[-1]}",
-            where=mask.name,
-            fix="threshold it first, or pass a volume of region labels as atlas=",
-        )
-    return inside
-
-
-def _regions_of(atlas: _Grid, labels: Any) -> tuple[NDArray[np.int64], list[str]]:
-    """Integer labels (k, j, i) and the names of the labels that occur, in rising order."""
-    values = np.rint(atlas.values).astype(np.int64)
-    if (values != atlas.values).any() or (values < 0).any() or not values.any():
-        raise SchemaError(
-            "This is not an atlas of labels.",
-            expected="whole numbers, 0 outside and positive in some region",
-            got=f"{atlas.values.dtype} values from {atlas.values.min()} to {atlas.values.max()}",
-            where=atlas.name,
-        )
-    found = np.unique(values[values != 0]).tolist()
-    if labels is None:
-        return values, [str(v) for v in found]
-    named = dict(labels) if isinstance(labels, Mapping) else dict(zip(found, labels := list(labels), strict=False))
-    missing = [v for v in found if v not in named]
-    extra = 0 if isinstance(labels, Mapping) else len(labels) - len(found)
-    if missing or extra > 0:
-        raise ConfigError(
-            "labels= does not fit the atlas.",
-            expected=f"{len(found)} names, for the labels {found[:10]}{' ...' if len(found) > 10 else ''}",
-            got=f"{len(labels)} names" + (f"; none for {missing[:10]}" if missing else ""),
-            where=atlas.name,
-            fix="pass one name a label that occurs (without background), or a mapping {label: name}",
-        )
-    return values, [str(named[v]) for v in found]
-
-
-def _grid(image: Any, role: str, file: NiftiFile | LoadedImage, space: str | None, remarks: list[str] | None) -> _Grid:
-    """Read a mask or atlas and make sure that it lies on the grid of the run."""
-    grid = (
-        _grid_from_path(Path(image), remarks) if isinstance(image, str | os.PathLike) else _grid_from_image(image, role)
-    )
-    if grid.values.shape != file.shape[1:]:
-        raise SchemaError(
-            f"The {role} has another grid than the run.",
-            expected=f"{file.shape[:0:-1]} voxels (i, j, k)",
-            got=f"{grid.values.shape[::-1]}",
-            where=f"{grid.name} and {file.path}",
-            fix=f"resample the {role} to the run, for example with nilearn.image.resample_to_img",
-        )
-    distance = _corner_distance(grid.affine, file.matrix, file.shape[1:])
-    if distance > _AFFINE_TOLERANCE:
-        raise SchemaError(
-            f"The {role} lies elsewhere than the run: their affines differ by {distance:.3g} mm.",
-            expected=f"the affine of the run within {_AFFINE_TOLERANCE} mm: {file.matrix.round(4).tolist()}",
-            got=grid.affine.round(4).tolist(),
-            where=f"{grid.name} and {file.path}",
-            fix=f"resample the {role} to the run; a flipped first column means left and right are swapped",
-        )
-    if space and grid.space and space != grid.space:
-        raise SchemaError(
-            f"The {role} is in another space than the run.",
-            expected=space,
-            got=grid.space,
-            where=f"{grid.name} and {file.path}",
-            fix=f"use a {role} in the space of the run, or pass space= if the file name is wrong",
-        )
-    if not np.isfinite(grid.values).all():
-        raise SchemaError(f"The {role} holds values that are not finite.", where=grid.name)
-    return grid
-
-
-def _grid_from_path(path: Path, remarks: list[str] | None) -> _Grid:
-    _exists(path)
-    file = open_nifti(path, strict=remarks is not None)
-    if file.shape[0] != 1:
-        raise SchemaError(
-            "A mask or atlas has one volume.", expected="3-D", got=f"{file.shape[0]} volumes", where=str(path)
-        )
-    (values,) = [file.scale(block[0]) for _, block in iter_volumes(file, remarks=remarks)]
-    return _Grid(values.reshape(file.shape[1:]), file.matrix, str(path), space_of(path.name))
-
-
-def _grid_from_image(image: Any, role: str) -> _Grid:
-    if not (hasattr(image, "dataobj") and hasattr(image, "affine")):
-        raise ConfigError(
-            f"{role}= cannot be used: it does not say where its voxels lie.",
-            expected="a path or a nibabel image",
-            got=type(image).__name__,
-            fix="wrap the array: nibabel.Nifti1Image(array, affine)",
-        )
-    values = np.asanyarray(image.dataobj)
-    if values.ndim > 3 and values.size == math.prod(values.shape[:3]):
-        values = values.reshape(values.shape[:3])
-    name = image.get_filename() if hasattr(image, "get_filename") else None
-    space = space_of(Path(name).name) if name else None
-    return _Grid(values.T, np.asarray(image.affine), name or f"the {role} image", space)
-
-
-def _corner_distance(a: NDArray[Any], b: NDArray[Any], shape: tuple[int, ...]) -> float:
-    """Largest distance (mm) between the corners of a (k, j, i) grid under two affines."""
-    k, j, i = ((0, n - 1) for n in shape)
-    corners = np.array([(x, y, z, 1) for x in i for y in j for z in k], dtype=float)
-    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())

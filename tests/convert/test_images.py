@@ -210,6 +210,16 @@ def test_a_nibabel_image_in_memory_reads_as_its_file_does(image: nib.Nifti1Image
     assert read_fmri(image.slicer[..., 0])["map"].dims == ("k", "j", "i")
     with pytest.raises(ConfigError, match="hemi="):
         read_fmri(image, hemi="L")
+    axes = (cifti2_axes.ScalarAxis(["m"]), cifti2_axes.BrainModelAxis.from_surface([0, 1], 2, "CORTEX_LEFT"))
+    with pytest.raises(SchemaError, match="Not a volume"):
+        read_fmri(nib.Cifti2Image(np.ones((1, 2), np.float32), axes))
+    for nothing in (nib.GiftiImage(), [], [1, 2], None):
+        with pytest.raises(ConfigError, match="Nothing that can be read"):
+            read_fmri(nothing)
+    with pytest.raises(ConfigError, match=r"two \.gii files"):
+        read_fmri([tmp_path / "run.nii.gz"] * 2)
+    other = nib.MGHImage(np.ones((2, 3, 4), np.float32), np.eye(4))  # formats that nibabel knows besides NIfTI
+    assert read_fmri(other)["map"].shape == (4, 3, 2)
 
 
 # GIFTI

@@ -333,6 +333,9 @@ def test_masks_must_be_masks(tmp_path: Path, values: np.ndarray) -> None:
 def test_missing_files_and_extras(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="no such file"):
         read_fmri(tmp_path / "nothing.nii.gz")
+    nib.save(image(), tmp_path / "whole.nii")
+    with pytest.raises(IntegrityError, match="no such file"):
+        read_fmri(tmp_path / "whole.nii", mask=tmp_path / "nothing.nii.gz")
     script = textwrap.dedent(
         """
         import sys, pathlib
