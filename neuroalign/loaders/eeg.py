@@ -76,16 +76,16 @@ def read_eeg(
     ConfigError
         If the format or an option is unknown.
 
+    Warns
+    -----
+    NeuroalignWarning
+        If values are implausible for their unit, or MNE reports something about the file.
+
     Notes
     -----
     Of NWB files, the one ElectricalSeries is read, or the one that ``series=`` names; a table of ``intervals=`` (by
     default ``"trials"``) becomes events. Positions of electrodes are in microns, as the NWB standard has it, unless
     ``position_units=`` says otherwise. MATLAB files and ``.mff`` folders are read whole, all others when values are needed.
-
-    Warns
-    -----
-    NeuroalignWarning
-        If values are implausible for their unit, or MNE reports something about the file.
 
     Examples
     --------
