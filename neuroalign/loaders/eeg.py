@@ -85,7 +85,8 @@ def read_eeg(
     -----
     Of NWB files, the one ElectricalSeries is read, or the one that ``series=`` names; a table of ``intervals=`` (by
     default ``"trials"``) becomes events. Positions of electrodes are in microns, as the NWB standard has it, unless
-    ``position_units=`` says otherwise. MATLAB files and ``.mff`` folders are read whole, all others when values are needed.
+    ``position_units=`` says otherwise. Neuroscan's positions are places on a screen and are left out. MATLAB files and
+    ``.mff`` folders are read whole, all others when values are needed.
 
     Examples
     --------
