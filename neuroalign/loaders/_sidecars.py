@@ -101,6 +101,8 @@ def nearest(
 def merged_json(study: Study, recording: Recording, suffix: str) -> dict[str, Any]:
     """Merge the JSON sidecars of a recording, the nearer over the farther (the inheritance principle)."""
     merged: dict[str, Any] = {}
+    if recording.mates:  # the left hemisphere speaks for both
+        recording = replace(recording, entities={**recording.entities, "hemi": "L"})
     # Surfaces have sidecars such as _bold.dtseries.json too.
     extensions = (".json", re.sub(r"\.(nii|gii|tsv)(\.gz)?$", "", recording.extension) + ".json")
     for folder in reversed(_levels(study.root, recording)):

@@ -106,12 +106,15 @@ def read_bids(
 
         Events carry all columns of events.tsv, and ``subject``, ``session``, ``task`` and ``run``, which also stand
         in ``attrs``, like the columns of participants.tsv, sessions.tsv and scans.tsv (``participant_age``; names,
-        dates and times only with ``keep_phi=True``). What events.json says stands in the attributes of the columns.
-        Types, units (where the file does not say), status and reference come from channels.tsv; positions (converted
-        to m) from electrodes.tsv, in the frame that coordsystem.json names, with its other columns as
-        ``electrode_*``. `confounds` adds the variable ``confounds`` (time, confound) and the coordinate
-        ``sample_mask`` (time), False where a volume should be left out. Both hemispheres of a surface are one
-        recording.
+        dates, addresses and ``acq_time`` only with ``keep_phi=True``). What events.json says stands in the attributes
+        of the columns. Types, units (where the file does not say), status and reference come from channels.tsv;
+        positions (converted to m) from electrodes.tsv, in the frame that coordsystem.json names, with its other
+        columns as ``electrode_*``.
+
+        `confounds` adds the variable ``confounds`` (time, confound) and the coordinate ``sample_mask`` (time), False
+        where a volume should be left out. The first volume has no derivatives and gets those of the second. Runs may
+        have other numbers of components: regress confounds out before joining runs. Both hemispheres of a surface are
+        one recording.
 
     Raises
     ------
