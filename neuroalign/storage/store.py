@@ -23,7 +23,7 @@ __all__ = ["Quantize", "Storable", "is_store", "open", "save"]
 
 Storable = xr.Dataset | xr.DataArray | xr.DataTree | np.ndarray
 Quantize = Literal["auto", "int16"] | None
-_WORTH_COMPRESSING = 0.8
+_WORTH_COMPRESSING = 0.5
 _WORTH_PACKING = 1 << 20  # bytes: below, the round trip costs more than it saves
 _ARRAY_NAME = "values"  # variable that holds an unnamed DataArray or a plain array
 
@@ -295,7 +295,7 @@ def _write_array(
 
 
 def _compresses(variable: xr.Variable, chunk: tuple[int, ...]) -> bool:
-    """Whether compression saves enough of a first chunk: noise in floats costs time in each read and saves a tenth."""
+    """Whether compression saves enough of a first chunk: decoding floats costs every read a millisecond."""
     from numcodecs import zstd
 
     if variable.dtype.kind != "f" or variable.nbytes < _WORTH_PACKING:
