@@ -1,0 +1,322 @@
+"""What all targets and all band weights share in banded ridge: statistics of the features, one set a fold.
+
+Primal: each band is rotated once into its own principal axes, in float64. A band weight scales a whole band, so it
+commutes with that rotation, and every coordinate keeps its own size for float32 products. The Gram matrix of the
+training rows of a fold is that of all rows minus that of the rows left out; a candidate scales it by ``sqrt(gamma)``
+on both sides. Dual: one Gram matrix of samples a band, and a candidate is their weighted sum.
+
+In both forms the prediction of the test rows at penalty a is ``rows' diag(1 / (values + a)) b`` with
+``b = statistic @ rotate``: the statistic is the centred X'Y of the training rows (primal) or the centred Y (dual).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroalign.solvers._arrays import Array, as_slice, cast, eigh, from_numpy, namespace, take, to_numpy, zeros
+from neuroalign.solvers._compress import TOLERANCE, best_cuts, compress
+from neuroalign.solvers._folds import Fold
+
+__all__ = ["BandPlan", "DualBands", "Path", "PrimalBands"]
+
+# Coordinates whose largest shrinkage factor is below this are left out: all of them together are below the precision
+# of the compressed grid.
+_NEGLIGIBLE = {dtype: tolerance / 100 for dtype, tolerance in TOLERANCE.items()}
+
+
+@dataclass(frozen=True)
+class Path:
+    """One fold under one candidate: the way from training statistics to the predictions of all penalties.
+
+    keep : coordinates of the statistic that have weight; None is all.
+    rotate : (d, k) statistic -> eigenbasis.
+    rows : (k, r) test rows about their mean, or what is left of them after `BandPlan.project`.
+    blocks, mix : the shrinkage of all penalties, see `compress`.
+    mean_weights : (n_alphas, k) mean test row times the shrinkage, which makes the mean prediction.
+    """
+
+    keep: Array | None
+    rotate: Array
+    rows: Array
+    blocks: list[tuple[slice, Array]]
+    mix: Array | None
+    mean_weights: Array
+
+
+class BandPlan(Protocol):
+    """What the search needs of the features."""
+
+    alive: NDArray[np.bool_]
+    intercept: bool
+
+    def path(self, fold: int, gamma: NDArray[np.float64]) -> Path:
+        """The path of one fold under one candidate."""
+
+    def statistic(self, fold: int, y: Array) -> Array:
+        """Training statistic (d, t) of centred float64 targets."""
+
+    def project(self, fold: int, y: Array) -> Array:
+        """Test targets (n_test, t) -> what predictions can reach of them (r, t)."""
+
+    def solve(self, gamma: NDArray[np.float64], y: Array, alphas: Array) -> Array:
+        """Weights (p or n, t) on all samples, in the caller's coordinates, of centred float64 targets."""
+
+
+def make_path(
+    gram: Array,
+    rows: Array,
+    gap: Array,
+    alphas: NDArray[np.float64],
+    dtype: str,
+    scale: Array | None,
+    keep: Array | None,
+) -> Path:
+    """Decompose a training Gram matrix (d, d), and bring test rows (r, d) and their mean gap (d,) into its basis."""
+    values, vectors = eigh(gram)
+    on_host = to_numpy(values)
+    shrinkage = compress(on_host, alphas, best_cuts(on_host, alphas, TOLERANCE[dtype]), TOLERANCE[dtype])
+    inverse = 1.0 / (values[None, :] + from_numpy(alphas[:, None], values))
+    rotate = vectors if scale is None else scale[:, None] * vectors
+    return Path(
+        keep=keep,
+        rotate=cast(rotate, dtype),
+        rows=cast(vectors.T @ rows.T, dtype),
+        blocks=[(block.columns, cast(from_numpy(block.basis, rows), dtype)) for block in shrinkage.blocks],
+        mix=None if shrinkage.mix is None else cast(from_numpy(shrinkage.mix, rows), dtype),
+        mean_weights=inverse * (gap @ vectors),
+    )
+
+
+class _LastBasis:
+    """Eigenbasis of all samples, kept while targets of the same band weights are refitted."""
+
+    def __init__(self) -> None:
+        self._gamma: NDArray[np.float64] | None = None
+        self._basis: tuple[Array, Array] = (None, None)
+
+    def get(self, gamma: NDArray[np.float64], gram: Callable[[], Array]) -> tuple[Array, Array]:
+        """Eigenvalues and eigenvectors."""
+        if self._gamma is None or not np.array_equal(gamma, self._gamma):
+            self._gamma, self._basis = gamma.copy(), eigh(gram())
+        return self._basis
+
+
+@dataclass(frozen=True)
+class _FoldGram:
+    gram: Array  # (k, k) of the training rows about their mean
+    mean: Array  # (k,) of the training rows
+    rows: Array  # (r, k) test rows about their mean
+    gap: Array  # (k,) mean of the test rows minus that of the training rows
+    project: Array | None  # (n_test, r): the Q that belongs to R in `rows`
+
+
+class PrimalBands:
+    """Features in memory, fewer than training samples.
+
+    Parameters
+    ----------
+    x : Array, shape (n, p), float64
+        Centred (if there is an intercept) and scaled features.
+    columns : list of ndarray
+        Columns of each band.
+    folds : list of Fold
+        Checked folds.
+    alphas : ndarray, shape (n_alphas,)
+        Penalties in the units of the scaled features.
+    intercept, dtype, whole_rows
+        As in `neuroalign.solvers._plan.make_plan`.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        columns: list[NDArray[np.intp]],
+        folds: list[Fold],
+        alphas: NDArray[np.float64],
+        *,
+        intercept: bool,
+        dtype: str,
+        whole_rows: bool,
+    ) -> None:
+        xp = namespace(x)
+        self.alphas, self.dtype, self.folds, self.intercept = alphas, dtype, folds, intercept
+        parts, self._back, sizes = [], [], []
+        for band in columns:
+            part = take(x.T, as_slice(band)).T
+            values, vectors = eigh(part.T @ part)
+            parts.append(part @ vectors)
+            self._back.append(vectors)
+            sizes.append(to_numpy(values))
+        self._columns = columns
+        self._sizes = np.concatenate(sizes)
+        self.band = np.repeat(np.arange(len(columns)), [size.size for size in sizes])
+        self.alive = np.array([size.size > 0 for size in sizes])
+        self.z = xp.concatenate(parts, axis=1) if xp is np else xp.cat(parts, dim=1)
+        self.gram = self.z.T @ self.z
+        self._basis = _LastBasis()
+        self._grams = [self._fold(fold, intercept, whole_rows) for fold in folds]
+
+    def _fold(self, fold: Fold, intercept: bool, whole_rows: bool) -> _FoldGram:
+        n = fold.train.size
+        if fold.excluded is None:
+            part = take(self.z, as_slice(fold.train))
+            gram, total = part.T @ part, part.sum(axis=0)
+        else:
+            part = take(self.z, as_slice(fold.excluded))
+            gram, total = self.gram - part.T @ part, self.z.sum(axis=0) - part.sum(axis=0)
+        mean = total / n if intercept else total * 0.0
+        rows = take(self.z, as_slice(fold.test)) - mean
+        gap = rows.mean(axis=0)
+        rows, project = rows - gap, None
+        if not whole_rows and rows.shape[0] > rows.shape[1] > 0:
+            project, rows = namespace(rows).linalg.qr(rows)
+        return _FoldGram(gram - n * mean[:, None] * mean[None, :], mean, rows, gap, project)
+
+    def path(self, fold: int, gamma: NDArray[np.float64]) -> Path:
+        """The path of one fold under one candidate; coordinates next to no weight are left out."""
+        part, weight = self._grams[fold], gamma[self.band]
+        chosen = np.flatnonzero(weight * self._sizes > _NEGLIGIBLE[self.dtype] * self.alphas.min())
+        if chosen.size == 0:
+            chosen = np.flatnonzero(weight > 0)
+        scale = from_numpy(np.sqrt(weight[chosen]), self.z)
+        index = None if chosen.size == weight.size else as_slice(chosen)
+        gram, rows, gap = part.gram, part.rows, part.gap
+        if index is not None:
+            gram = take(take(gram, index).T, index)
+            rows, gap = take(rows.T, index).T, take(gap, index)
+        gram = gram * scale[:, None] * scale[None, :]
+        return make_path(gram, rows * scale, gap * scale, self.alphas, self.dtype, scale, index)
+
+    def statistic(self, fold: int, y: Array) -> Array:
+        """Centred X'Y (k, t) of the training rows; the mean of the training rows of `y` does not matter."""
+        part = self.folds[fold]
+        if part.excluded is None:
+            rows, z = take(y, as_slice(part.train)), take(self.z, as_slice(part.train))
+            cross, total = z.T @ rows, rows.sum(axis=0)
+        else:
+            rows, z = take(y, as_slice(part.excluded)), take(self.z, as_slice(part.excluded))
+            cross, total = self.z.T @ y - z.T @ rows, y.sum(axis=0) - rows.sum(axis=0)
+        return cross - self._grams[fold].mean[:, None] * total
+
+    def project(self, fold: int, y: Array) -> Array:
+        """Test targets on the span of the test rows, where there are more rows than coordinates."""
+        q = self._grams[fold].project
+        return y if q is None else q.T @ y
+
+    def problem(self, fold: int) -> tuple[Array, Array]:
+        """Training Gram matrix (k, k), and test rows (n_test, k) about the training mean."""
+        rows = take(self.z, as_slice(self.folds[fold].test)) - self._grams[fold].mean
+        return self._grams[fold].gram, rows
+
+    def solve(self, gamma: NDArray[np.float64], y: Array, alphas: Array) -> Array:
+        """Weights (p, t) on all samples."""
+        scale = from_numpy(np.sqrt(gamma[self.band]), self.z)
+        values, vectors = self._basis.get(gamma, lambda: self.gram * scale[:, None] * scale[None, :])
+        b = vectors.T @ (scale[:, None] * (self.z.T @ y))
+        w = scale[:, None] * (vectors @ (b / (values[:, None] + alphas)))
+        coef = zeros((sum(c.size for c in self._columns), y.shape[1]), "float64", y)
+        for number, (columns, back) in enumerate(zip(self._columns, self._back, strict=True)):
+            inside = as_slice(np.flatnonzero(self.band == number))
+            coef[from_numpy(columns, coef)] = back @ take(w, inside)
+        return coef
+
+
+class DualBands:
+    """One Gram matrix of samples a band, from features or given as kernels.
+
+    Parameters
+    ----------
+    kernels : list of Array, shape (n, n), float64
+        Of the centred and scaled features, or any positive semi-definite kernel.
+    x, columns : Array and list of ndarray, or None
+        The features that the kernels are of, for weights of features instead of weights of samples.
+    folds, alphas, intercept, dtype
+        As in `PrimalBands`.
+    """
+
+    def __init__(
+        self,
+        kernels: list[Array],
+        x: Array | None,
+        columns: list[NDArray[np.intp]],
+        folds: list[Fold],
+        alphas: NDArray[np.float64],
+        *,
+        intercept: bool,
+        dtype: str,
+    ) -> None:
+        self.kernels, self._x, self._columns = kernels, x, columns
+        self.folds, self.alphas, self.dtype, self.intercept = folds, alphas, dtype, intercept
+        self.alive = np.array([_varies(_centred(kernel) if intercept else kernel, kernel) for kernel in kernels])
+        self._gamma: NDArray[np.float64] | None = None
+        self._sum: Array = kernels[0]
+        self._basis = _LastBasis()
+
+    def _weighted(self, gamma: NDArray[np.float64]) -> Array:
+        """Weighted sum of the kernels; kept until another candidate asks."""
+        if self._gamma is None or not np.array_equal(gamma, self._gamma):
+            total = zeros(tuple(self.kernels[0].shape), "float64", self.kernels[0])
+            for weight, kernel in zip(gamma.tolist(), self.kernels, strict=True):
+                if weight > 0:
+                    total += weight * kernel
+            self._gamma, self._sum = gamma.copy(), total
+        return self._sum
+
+    def _blocks(self, kernel: Array, fold: Fold) -> tuple[Array, Array]:
+        """Training block (m, m) and test block (n_test, m), centred by the training samples."""
+        columns = as_slice(fold.train)
+        part = take(kernel, columns)
+        across, test = take(part.T, columns), take(part.T, as_slice(fold.test))
+        if self.intercept:
+            mean = across.mean(axis=0)
+            test = test - test.mean(axis=1)[:, None] - mean + mean.mean()
+            across = across - mean[:, None] - mean[None, :] + mean.mean()
+        return across, test
+
+    def path(self, fold: int, gamma: NDArray[np.float64]) -> Path:
+        """The path of one fold under one candidate."""
+        across, test = self._blocks(self._weighted(gamma), self.folds[fold])
+        gap = test.mean(axis=0)
+        return make_path(across, test - gap, gap, self.alphas, self.dtype, None, None)
+
+    def statistic(self, fold: int, y: Array) -> Array:
+        """Centred training targets (m, t)."""
+        rows = take(y, as_slice(self.folds[fold].train))
+        return rows - rows.mean(axis=0) if self.intercept else rows
+
+    def project(self, fold: int, y: Array) -> Array:
+        """Test targets as they are."""
+        return y
+
+    def problem(self, fold: int) -> tuple[list[Array], list[Array]]:
+        """Training and test blocks of every band."""
+        pairs = [self._blocks(kernel, self.folds[fold]) for kernel in self.kernels]
+        return [a for a, _ in pairs], [b for _, b in pairs]
+
+    def solve(self, gamma: NDArray[np.float64], y: Array, alphas: Array) -> Array:
+        """Weights of features (p, t), or of samples (n, t) where kernels were given."""
+        kernel = self._weighted(gamma)
+        values, vectors = self._basis.get(gamma, lambda: _centred(kernel) if self.intercept else kernel)
+        dual = vectors @ ((vectors.T @ y) / (values[:, None] + alphas))
+        if self._x is None:  # directions that no sample can tell from a constant are rounding
+            return dual - dual.mean(axis=0) if self.intercept else dual
+        coef = zeros((self._x.shape[1], y.shape[1]), "float64", y)
+        for weight, columns in zip(gamma.tolist(), self._columns, strict=True):
+            if weight > 0:
+                coef[from_numpy(columns, coef)] = weight * (take(self._x.T, as_slice(columns)) @ dual)
+        return coef
+
+
+def _centred(kernel: Array) -> Array:
+    mean = kernel.mean(axis=0)
+    return kernel - mean[:, None] - mean[None, :] + mean.mean()
+
+
+def _varies(kernel: Array, given: Array) -> bool:
+    """Whether anything but rounding is left of a kernel."""
+    return float(abs(kernel).max()) > kernel.shape[0] * np.finfo(np.float64).eps * float(abs(given).max())

@@ -1,0 +1,367 @@
+"""Banded ridge regression: several feature spaces, each with a weight of its own for every target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.metrics import get_scorer
+from neuroalign.metrics.scores import Scorer
+from neuroalign.solvers._arrays import (
+    Array,
+    as_slice,
+    cast,
+    dtype_name,
+    from_numpy,
+    is_torch,
+    matrix,
+    mean64,
+    take,
+    to_numpy,
+)
+from neuroalign.solvers._arrays import zeros as make_zeros
+from neuroalign.solvers._band_weights import band_columns, candidates, check_gammas
+from neuroalign.solvers._banded_gradient import Refiner
+from neuroalign.solvers._banded_plan import DualBands, PrimalBands
+from neuroalign.solvers._banded_search import Best, block_size, load_targets, search_block
+from neuroalign.solvers._folds import check_folds
+from neuroalign.solvers._grid import check_alphas, edge_fractions
+
+__all__ = ["BandedRidgeCVResult", "banded_ridge_cv"]
+
+SEARCHES = ("random", "gradient")
+_TILE = 256  # targets at a time: a tile and its predictions stay in cache
+
+
+@dataclass(frozen=True)
+class BandedRidgeCVResult:
+    """Banded ridge weights, with the band weights and penalties that cross-validation chose.
+
+    Arrays are of the backend of the input (numpy or torch).
+
+    Attributes
+    ----------
+    coef : Array, shape (n_features, n_targets)
+        Weights of the features as they were given, refitted on all samples. With kernels: weights of samples
+        (n_samples, n_targets); the prediction of target t is ``sum_b gammas[b, t] * (K_b @ coef[:, t]) +
+        intercept[t]``, K_b being kernels between new and training samples. NaN for targets without a score, zero for
+        constant ones.
+    intercept : Array, shape (n_targets,)
+        Offsets; zero with ``fit_intercept=False``.
+    alphas : Array of float64, shape (n_targets,)
+        The chosen penalties; NaN for targets without a score.
+    gammas : Array of float64, shape (n_bands, n_targets)
+        The chosen band weights; a column sums to 1 unless other candidates were given. NaN for targets without a
+        score.
+    scores : Array of float64, shape (n_iter, n_targets)
+        Cross-validated score of every candidate at its best penalty.
+    cv_scores : Array of float64, shape (n_targets,)
+        Cross-validated score at the chosen band weights and penalty.
+    candidates : ndarray of float64, shape (n_iter, n_bands)
+        The band weights that were tried.
+    bands : ndarray, shape (n_bands,)
+        Names of the bands, in order of first appearance.
+    edge : ndarray of float64, shape (2,)
+        Share of scored targets whose penalty is at or beyond the smallest and the largest of the grid.
+    """
+
+    coef: Array
+    intercept: Array
+    alphas: Array
+    gammas: Array
+    scores: Array
+    cv_scores: Array
+    candidates: NDArray[np.float64]
+    bands: NDArray[Any]
+    edge: NDArray[np.float64]
+
+
+def banded_ridge_cv(
+    X: ArrayLike | Array | None,
+    Y: ArrayLike | Array,
+    *,
+    alphas: ArrayLike,
+    folds: Iterable[tuple[ArrayLike, ArrayLike]],
+    bands: ArrayLike | Sequence[slice] | None = None,
+    kernels: Sequence[ArrayLike | Array] | None = None,
+    scorer: str | Scorer = "r2",
+    search: str = "random",
+    n_iter: int = 30,
+    gammas: ArrayLike | None = None,
+    random_state: int | np.random.Generator | None = None,
+    fit_intercept: bool = True,
+    max_iter: int = 20,
+    tile: int | None = None,
+) -> BandedRidgeCVResult:
+    """Ridge regression in which every feature space has its own penalty, chosen for every target.
+
+    Minimises ``||y - sum_b X_b w_b||^2 + alpha * sum_b ||w_b||^2 / gamma_b``: ridge on features scaled by
+    ``sqrt(gamma)``, gamma on the simplex. A large gamma lets a band in, zero leaves it out. For every candidate gamma
+    each fold costs one symmetric eigendecomposition, of scaled float64 statistics that are made once; all penalties
+    are scored from it. X'X is used when there are at least as many training samples as features, else XX'.
+
+    Parameters
+    ----------
+    X : array-like or torch.Tensor, shape (n_samples, n_features), or None
+        Features of all bands, finite. None when kernels are given.
+    Y : array-like or torch.Tensor, shape (n_samples, n_targets)
+        Targets. A target with NaN or infinity gets NaN results, and does not affect others.
+    alphas : array-like, shape (n_alphas,)
+        Grid of penalties, >= 0, on X'X of the centred and band-weighted features.
+    folds : iterable of (train, test)
+        Index arrays or masks.
+    bands : array-like of labels, shape (n_features,), or list of slice
+        The band of each feature.
+    kernels : sequence of array-like, each (n_samples, n_samples), optional
+        Positive semi-definite kernels between samples instead of features, one a band. They are centred within each
+        fold.
+    scorer : {"r2", "r", "ev"} or callable, default "r2"
+        Scores held-out predictions and so chooses gamma and alpha.
+    search : {"random", "gradient"}, default "random"
+        Try `n_iter` candidates; or, from the best of them, descend the gradient of the cross-validated squared error
+        by the logarithms of the band weights, for every target on its own. A refinement is kept where the score
+        rises. It takes a Cholesky decomposition a fold and step for every target.
+    n_iter : int, default 30
+        Number of candidates: equal weights, each band alone, then Dirichlet samples of concentrations 0.1, 0.3 and 1.
+    gammas : array-like, shape (n_iter, n_bands), optional
+        The candidates themselves.
+    random_state : int or Generator, optional
+        Seed of the samples.
+    fit_intercept : bool, default True
+        Fit an unpenalised offset.
+    max_iter : int, default 20
+        Steps of the gradient search.
+    tile : int, optional
+        Number of targets whose predictions are held at a time.
+
+    Returns
+    -------
+    BandedRidgeCVResult
+        Weights, band weights, penalties and scores. Among equal scores the first candidate and the larger penalty
+        win. A constant band gets weight zero.
+
+    Raises
+    ------
+    SchemaError
+        If the shapes do not match, or X or a kernel holds NaN or infinity.
+    ConfigError
+        If bands, the grid, the folds, the scorer or the search are not valid.
+
+    References
+    ----------
+    Nunez-Elizalde et al. (2019), Voxelwise encoding models with non-spherical multivariate normal priors, NeuroImage
+    197. Dupre la Tour et al. (2022), Feature-space selection with banded ridge regression, NeuroImage 264.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((90, 20))
+    >>> Y = np.c_[X[:, :10].sum(axis=1), X[:, 10:].sum(axis=1)] + rng.standard_normal((90, 2))
+    >>> folds = [(np.delete(np.arange(90), part), part) for part in np.split(np.arange(90), 3)]
+    >>> bands = ["vision"] * 10 + ["semantics"] * 10
+    >>> result = banded_ridge_cv(X, Y, bands=bands, alphas=[0.1, 1.0, 10.0], folds=folds, random_state=0)
+    >>> result.bands[result.gammas.argmax(axis=0)]
+    array(['vision', 'semantics'], dtype='<U9')
+    """
+    step = _check_options(search, max_iter, tile)
+    get_scorer(scorer)
+    grid = check_alphas(alphas)
+    data = _open_kernels(kernels, Y) if kernels is not None else _open_features(X, Y, bands)
+    if kernels is not None and (X is not None or bands is not None):
+        raise ConfigError("kernels stand for X and bands.", expected="X=None, bands=None", got="both", where="kernels")
+    split = check_folds(folds, data.y.shape[0])
+    plan, unit = _make_plan(data, split, grid, fit_intercept, callable(scorer))
+    n_bands = len(data.names)
+    table = candidates(n_bands, n_iter, random_state, plan.alive) if gammas is None else check_gammas(gammas, n_bands)
+    tried = np.where(plan.alive, table, 0.0)  # a band that is constant has no weight, whatever was asked for
+    refiner = Refiner(plan, scorer, max_iter) if search == "gradient" else None
+    fit = _Solution(data, plan, unit, len(tried), grid)
+    width = plan.z.shape[1] if isinstance(plan, PrimalBands) else data.y.shape[0]
+    size = block_size(split, width, data.dtype, step)
+    options: dict[str, Any] = {"scorer": scorer, "intercept": fit_intercept, "dtype": data.dtype, "tile": step}
+    for lo in range(0, data.y.shape[1], size):
+        y = data.y[:, lo : lo + size]
+        fit.add(lo, y, search_block(plan, split, y, tried, grid / unit**2, **options), tried, refiner, step)
+    return fit.result(table)
+
+
+@dataclass(frozen=True)
+class _Data:
+    x: Array | None
+    kernels: list[Array]
+    y: Array
+    names: NDArray[Any]
+    columns: list[NDArray[np.intp]]
+    dtype: str
+
+
+def _open_features(X: Any, Y: Any, bands: Any) -> _Data:
+    if X is None or bands is None:
+        raise ConfigError(
+            "There are no bands of features.", expected="X and bands, or kernels", got="neither", where="bands"
+        )
+    x = matrix(X, "X", like=X if is_torch(X) else Y, finite=True)
+    y = matrix(Y, "Y", like=x)
+    if x.shape[0] != y.shape[0]:
+        raise SchemaError("X and Y differ in their number of samples.", expected=x.shape[0], got=y.shape[0], where="Y")
+    names, columns = band_columns(bands, x.shape[1])
+    return _Data(x, [], y, names, columns, dtype_name(x, y))
+
+
+def _open_kernels(kernels: Sequence[Any], Y: Any) -> _Data:
+    tables = list(kernels)
+    if not tables:
+        raise ConfigError("There are no kernels.", expected="one a band", got="none", where="kernels")
+    y = matrix(Y, "Y", like=tables[0] if is_torch(tables[0]) else Y)
+    opened = [matrix(kernel, f"kernels[{i}]", like=y, finite=True) for i, kernel in enumerate(tables)]
+    for i, kernel in enumerate(opened):
+        if tuple(kernel.shape) != (y.shape[0],) * 2:
+            raise SchemaError(
+                "A kernel is not a table of samples by samples.",
+                expected=(y.shape[0],) * 2,
+                got=tuple(kernel.shape),
+                where=f"kernels[{i}]",
+            )
+    dtype = dtype_name(y, *opened)
+    return _Data(None, [cast(k, "float64") for k in opened], y, np.arange(len(opened)), [], dtype)
+
+
+def _make_plan(
+    data: _Data, split: list[Any], grid: NDArray[np.float64], intercept: bool, whole_rows: bool
+) -> tuple[PrimalBands | DualBands, float]:
+    """The statistics of the features, and the power of two that they were divided by."""
+    if data.x is None:
+        unit = _power_of_two(max(float(abs(kernel).max()) for kernel in data.kernels) ** 0.5)
+        kernels = [kernel / unit**2 for kernel in data.kernels]
+        return (
+            DualBands(kernels, None, [], split, grid / unit**2, intercept=intercept, dtype=data.dtype),
+            unit,
+        )
+    x = cast(data.x, "float64")
+    mean = x.mean(axis=0) if intercept else x[0] * 0.0
+    x = x - mean
+    flat = to_numpy((data.x == data.x[:1]).all(axis=0))
+    if intercept and flat.any():  # exactly zero, whatever the rounding of the mean
+        x = x * from_numpy((~flat).astype(np.float64), x)
+    unit = _power_of_two(float(abs(x).max()))
+    x = x / unit
+    options: dict[str, Any] = {"intercept": intercept, "dtype": data.dtype}
+    alphas = grid / unit**2
+    if x.shape[1] <= min(fold.train.size for fold in split):
+        return PrimalBands(x, data.columns, split, alphas, whole_rows=whole_rows, **options), unit
+    kernels = []
+    for columns in data.columns:
+        part = take(x.T, as_slice(columns))
+        kernels.append(part.T @ part)
+    return DualBands(kernels, x, data.columns, split, alphas, **options), unit
+
+
+def _power_of_two(size: float) -> float:
+    return float(2.0 ** np.round(np.log2(size))) if size > 0 else 1.0
+
+
+class _Solution:
+    """Room for the solution of all targets, filled block by block. Penalties inside are in units of the plan."""
+
+    def __init__(
+        self, data: _Data, plan: PrimalBands | DualBands, unit: float, n_iter: int, grid: NDArray[np.float64]
+    ) -> None:
+        n, t = data.y.shape
+        self._data, self._plan, self._unit, self._grid = data, plan, unit, grid
+        like = data.y if data.x is None else data.x
+        tables = data.kernels if data.x is None else [data.x]
+        self._means: NDArray[np.float64] = np.stack([to_numpy(mean64(table)) for table in tables])
+        if data.x is not None:
+            self._means = self._means[0]
+        self.coef = make_zeros((n if data.x is None else data.x.shape[1], t), data.dtype, like)
+        self.intercept = np.full(t, np.nan)
+        self.alphas, self.cv_scores = np.full(t, np.nan), np.full(t, np.nan)
+        self.gammas, self.scores = np.full((len(data.names), t), np.nan), np.full((n_iter, t), np.nan)
+
+    def add(
+        self,
+        lo: int,
+        y: Array,
+        best: Best,
+        tried: NDArray[np.float64],
+        refiner: Refiner | None,
+        tile: int,
+    ) -> None:
+        """Refine the winners of a block if asked, and refit them once."""
+        at = slice(lo, lo + y.shape[1])
+        self.scores[:, at], self.cv_scores[at], self.alphas[at] = best.scores, best.cv_scores, best.alphas
+        scored = best.candidate >= 0
+        self.gammas[:, at] = np.where(scored, tried[best.candidate].T, np.nan)
+        if refiner is not None:
+            self._refine(lo, y, np.flatnonzero(scored), refiner, tile)
+        _, group = np.unique(self.gammas[:, at], axis=1, return_inverse=True)
+        group = np.where(scored, group, -1)
+        for number in np.unique(group):
+            columns = np.flatnonzero(group == number)
+            for start in range(0, columns.size, tile):
+                self._refit(lo, y, columns[start : start + tile])
+
+    def _refine(self, lo: int, y: Array, columns: NDArray[np.intp], refiner: Refiner, tile: int) -> None:
+        for start in range(0, columns.size, tile):
+            part = columns[start : start + tile]
+            targets = load_targets(take(y.T, as_slice(part)).T, intercept=self._plan.intercept)
+            for place, column in enumerate(part + lo):
+                found = refiner.refine(
+                    targets, place, self.gammas[:, column], self.alphas[column], self.cv_scores[column]
+                )
+                self.gammas[:, column], self.alphas[column], self.cv_scores[column] = found
+
+    def _refit(self, lo: int, y: Array, columns: NDArray[np.intp]) -> None:
+        targets = load_targets(take(y.T, as_slice(columns)).T, intercept=self._plan.intercept)
+        at, alphas = columns + lo, self.alphas[columns + lo]
+        known = ~np.isnan(alphas)
+        zero = targets.flat & self._plan.intercept & ~known
+        coef = np.full((self.coef.shape[0], columns.size), np.nan)
+        coef[:, zero] = 0.0
+        values = from_numpy(coef, self.coef)
+        if known.any():
+            scaled = self._plan.solve(self.gammas[:, at[0]], targets.y, from_numpy(alphas, targets.y))
+            unit = self._unit**2 if self._data.x is None else self._unit
+            values = scaled * from_numpy(targets.unit / unit, scaled)
+        self.coef[:, from_numpy(at, self.coef)] = cast(values, self._data.dtype)
+        offset = np.zeros(columns.size)
+        if self._plan.intercept:
+            offset = targets.mean - self._shift(to_numpy(values), at)
+        self.intercept[at] = np.where(known | zero, offset, np.nan)
+
+    def _shift(self, coef: NDArray[np.float64], at: NDArray[np.intp]) -> NDArray[np.float64]:
+        """What the weights make of the mean sample."""
+        if self._data.x is not None:
+            return self._means @ coef
+        gammas = np.where(np.isnan(self.gammas[:, at]), 0.0, self.gammas[:, at])
+        return np.einsum("bt,bt->t", gammas, self._means @ coef)  # type: ignore[no-any-return]
+
+    def result(self, table: NDArray[np.float64]) -> BandedRidgeCVResult:
+        """The solution in the units of the caller."""
+        alphas = self.alphas * self._unit**2
+        clipped = np.clip(alphas, self._grid.min(), self._grid.max())
+        return BandedRidgeCVResult(
+            coef=self.coef,
+            intercept=cast(from_numpy(self.intercept, self.coef), self._data.dtype),
+            alphas=from_numpy(alphas, self.coef),
+            gammas=from_numpy(self.gammas, self.coef),
+            scores=from_numpy(self.scores, self.coef),
+            cv_scores=from_numpy(self.cv_scores, self.coef),
+            candidates=table,
+            bands=self._data.names,
+            edge=edge_fractions(clipped, self._grid),
+        )
+
+
+def _check_options(search: str, max_iter: int, tile: int | None) -> int:
+    if search not in SEARCHES:
+        raise ConfigError("Unknown search.", expected=" or ".join(SEARCHES), got=search, where="search")
+    for name, value in (("max_iter", max_iter), ("tile", _TILE if tile is None else tile)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ConfigError(f"{name} is a number.", expected="an integer >= 1", got=value, where=name)
+    return _TILE if tile is None else int(tile)
