@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import math
-import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,12 +17,11 @@ from neuroalign.errors import IntegrityError, NeuroalignError, require
 from neuroalign.loaders._integrity import check_mat
 from neuroalign.loaders._nifti import check_memory
 
-__all__ = ["inflate_elements", "read_mat", "read_npy", "read_npz", "refuse_pickle"]
+__all__ = ["read_mat", "read_npy", "read_npz", "refuse_pickle"]
 
 Arrays = dict[str, NDArray[Any]]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MI_COMPRESSED = 15
 _MAX_HEADER = 1 << 20
 _MAT_BYTES = {"double": 8, "single": 4, "int64": 8, "uint64": 8, "int32": 4, "uint32": 4, "int16": 2, "uint16": 2}
 # What scipy and h5py raise on damaged files; anything else is a defect of ours and must be seen.
@@ -200,8 +198,7 @@ def read_mat(path: Path, max_bytes: int) -> Arrays:
         return _read_mat73(path, max_bytes)
     from scipy.io import loadmat, whosmat
 
-    check_mat(path)
-    inflate_elements(path, max_bytes)
+    check_mat(path, max_bytes)
     try:
         declared = sum(math.prod(shape) * _MAT_BYTES.get(kind, 1) for _, shape, kind in whosmat(str(path)))
         check_memory(str(path), declared, max_bytes)
@@ -211,39 +208,6 @@ def read_mat(path: Path, max_bytes: int) -> Arrays:
     except _MAT_ERRORS as error:
         raise _damaged(path, "a MATLAB file", f"{type(error).__name__}: {error}") from error
     return _expand({name: value for name, value in content.items() if not name.startswith("__")})
-
-
-def inflate_elements(path: Path, max_bytes: int) -> None:
-    """Decompress the elements of a MATLAB 5 file once: bounds their size, and compares the checksum at their end."""
-    with path.open("rb") as handle:
-        head = handle.read(128)
-    if head[:10] != b"MATLAB 5.0":
-        return
-    order = "<" if head[126:128] == b"IM" else ">"
-    total, at, size = 0, 128, path.stat().st_size
-    with path.open("rb") as handle:
-        while at < size:
-            handle.seek(at)
-            kind, count = struct.unpack(order + "II", handle.read(8))
-            if kind == _MI_COMPRESSED:
-                total += _inflated_size(path, handle, count, max_bytes - total)
-            at += 8 + (count if kind == _MI_COMPRESSED else -(-count // 8) * 8)
-
-
-def _inflated_size(path: Path, handle: BinaryIO, count: int, room: int) -> int:
-    inflate, total = zlib.decompressobj(), 0
-    data = b""
-    try:
-        while not inflate.eof:
-            data = inflate.unconsumed_tail or handle.read(min(count, 1 << 20))
-            count -= 0 if inflate.unconsumed_tail else len(data)
-            if not data:
-                raise _damaged(path, "a whole compressed element", "its end is missing")
-            total += len(inflate.decompress(data, 1 << 22))
-            check_memory(str(path), total, room)
-    except zlib.error as error:
-        raise _damaged(path, "compressed data with their checksum", str(error)) from error
-    return total
 
 
 def _expand(content: dict[str, Any]) -> Arrays:

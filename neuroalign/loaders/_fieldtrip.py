@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from neuroalign import schema
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
-from neuroalign.loaders._arrays import inflate_elements
 from neuroalign.loaders._integrity import Declared, check_mat
 
 __all__ = ["channel_kinds", "declare", "find", "read"]
@@ -140,8 +139,7 @@ def channel_kinds(path: Path, data_name: str | None = None) -> list[str]:
 
 
 def _load(path: Path, data_name: str | None, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    check_mat(path)
-    inflate_elements(path, _MAX_BYTES)
+    check_mat(path, _MAX_BYTES)
     name = data_name or find(path)
     if name is None:
         raise ConfigError(

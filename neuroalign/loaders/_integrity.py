@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from neuroalign.errors import IntegrityError, SchemaError
+from neuroalign.loaders._mat5 import check_elements
 
 __all__ = [
     "FIF_AVERAGE",
@@ -114,18 +115,20 @@ def number(path: Path, name: str, text: str, kind: type[int] | type[float] = int
     return value
 
 
-def check_mat(path: Path) -> None:
-    """Check that the elements of a MATLAB 5 file end where the file ends; HDF5 checks itself on opening.
+def check_mat(path: Path, max_bytes: int = 8 * 2**30) -> None:
+    """Check the structure of a MATLAB 5 file, and that it ends where the file ends; HDF5 checks itself on opening.
 
     Parameters
     ----------
     path : Path
-        An EEGLAB ``.set`` file.
+        A ``.mat`` or ``.set`` file.
+    max_bytes : int
+        Refuse files that unpack to more.
 
     Raises
     ------
     IntegrityError
-        If the last element is cut.
+        If an element is cut or damaged.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -148,6 +151,7 @@ def check_mat(path: Path) -> None:
             raise cut(path, at, size)
         if at == 128:
             raise cut(path, 136, size)
+    check_elements(path, max_bytes)
 
 
 def scan_fif(path: Path, *, allow_truncated: bool = False) -> Declared:
