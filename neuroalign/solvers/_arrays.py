@@ -126,6 +126,20 @@ def take(array: Array, index: Index) -> Array:
     return array[namespace(array).as_tensor(index, device=array.device)]
 
 
+def extremes(array: Array) -> tuple[Array, Array]:
+    """Smallest and largest value of each column; NaN where the column holds one."""
+    if is_torch(array):
+        return array.amin(dim=0), array.amax(dim=0)
+    return array.min(axis=0), array.max(axis=0)
+
+
+def column_mean(array: Array) -> Array:
+    """Column means of centred values, as float64; fast, with the rounding of the dtype of the array."""
+    xp, n = namespace(array), array.shape[0]
+    weights = xp.full((n,), 1.0 / n, dtype=array.dtype, **({"device": array.device} if is_torch(array) else {}))
+    return cast(weights @ array, "float64")
+
+
 def mean64(array: Array) -> Array:
     """Column means, accumulated in float64."""
     return array.mean(axis=0, dtype=namespace(array).float64)

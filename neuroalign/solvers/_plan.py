@@ -31,12 +31,15 @@ from neuroalign.solvers._arrays import (
     to_numpy,
     zeros,
 )
-from neuroalign.solvers._compress import TOLERANCE, best_cuts, compress
+from neuroalign.solvers._compress import TOLERANCE, Compressed, best_cuts, compress
 from neuroalign.solvers._folds import Fold, check_folds, is_partition
+from neuroalign.solvers._pairs import Pairs, make_pairs
 
 __all__ = ["FoldBasis", "Plan", "make_plan"]
 
 _CHUNK = 2048  # rows (primal) or features (dual) in float64 at a time
+_MIX, _ELEMENT = 4.0, 100.0  # cost of a mixing operation and of an element of a prediction, in those of a large product
+_BESIDE = 1.2  # cost of the form without predictions, in products of (k, k)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class FoldBasis:
     rows : (k, r) centred test rows, or R of their QR decomposition when there are more rows than k.
     project : (n_test, r) the Q that belongs to R, else None.
     blocks, mix : the shrinkage of all alphas, see `compress`; parts of `blocks` are (q, width).
+    pairs : what makes the squares of predictions without the predictions; None where these are formed.
+    test_shift : (k,) what one unit of the test mean of a target takes off ``Y'X @ rotate`` of the excluded rows, where
+        that is cheaper than a product with the test rows; else None.
     mean_weights : (n_alphas, k) mean test row times the shrinkage, which makes the mean prediction.
     """
 
@@ -60,6 +66,8 @@ class FoldBasis:
     project: Array | None
     blocks: list[tuple[slice, Array]]
     mix: Array | None
+    pairs: Pairs | None
+    test_shift: Array | None
     mean_weights: Array
 
 
@@ -229,12 +237,15 @@ def _finish(
     (values, rotate, shift, rows), (alphas, cuts) = basis, grid
     mean = rows.mean(axis=0)
     rows = rows - mean
-    project = None
-    if not whole_rows and rows.shape[0] > rows.shape[1] > 0:
+    shrinkage = compress(to_numpy(values), alphas, cuts, TOLERANCE[dtype])
+    pairs = None if whole_rows else _pairs(to_numpy(values), rows, alphas, shift is None, shrinkage, dtype)
+    project = test_shift = None
+    if pairs is not None and shift is not None and _tests_what_it_excludes(fold) and rows.shape[0] > rows.shape[1]:
+        test_shift = cast(rows.shape[0] * (mean + shift / fold.train.size), dtype)
+    elif pairs is None and not whole_rows and rows.shape[0] > rows.shape[1] > 0:
         # Only |rows @ w| and rows' y are needed: k rows do as well as n_test.
         project, rows = namespace(rows).linalg.qr(rows)
         project = cast(project, dtype)
-    shrinkage = compress(to_numpy(values), alphas, cuts, TOLERANCE[dtype])
     return FoldBasis(
         train=as_slice(fold.train),
         test=as_slice(fold.test),
@@ -245,8 +256,31 @@ def _finish(
         project=project,
         blocks=[(block.columns, cast(from_numpy(block.basis, rows), dtype)) for block in shrinkage.blocks],
         mix=None if shrinkage.mix is None else cast(from_numpy(shrinkage.mix, rows), dtype),
+        pairs=pairs,
+        test_shift=test_shift,
         mean_weights=cast(mean / (values + from_numpy(alphas[:, None], values)), dtype),
     )
+
+
+def _pairs(
+    values: NDArray[np.float64],
+    rows: Array,
+    alphas: NDArray[np.float64],
+    dual: bool,
+    shrinkage: Compressed,
+    dtype: str,
+) -> Pairs | None:
+    """The form without predictions, where it costs less than the predictions and is as precise."""
+    (n_test, k), n_alphas = rows.shape, alphas.size
+    products = sum(len(block.basis) * (block.basis.shape[1] + _MIX * n_alphas) for block in shrinkage.blocks)
+    if (products + _ELEMENT * n_alphas) * min(n_test, k) < _BESIDE * k * k:
+        return None
+    power = (np.ones(k) if dual else values) / n_test  # of noise in b, for one unit of it in the test rows
+    return make_pairs(values, rows.T @ rows, alphas, power, dtype)
+
+
+def _tests_what_it_excludes(fold: Fold) -> bool:
+    return fold.excluded is not None and np.array_equal(fold.excluded, fold.test)
 
 
 def _column_mean(x: Array) -> NDArray[np.float64]:

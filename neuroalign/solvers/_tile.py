@@ -13,14 +13,17 @@ from neuroalign.solvers._arrays import (
     Buffers,
     cast,
     column_dot,
+    column_mean,
     contiguous,
     dtype_name,
+    extremes,
     from_numpy,
-    mean64,
     namespace,
     take,
     to_numpy,
+    zeros,
 )
+from neuroalign.solvers._pairs import pair_sums
 from neuroalign.solvers._plan import FoldBasis, Plan
 from neuroalign.solvers._score import Moments, score_moments
 
@@ -48,26 +51,29 @@ class Tile:
     left_out: list[Array | None]
 
 
-def load_tile(plan: Plan, y: Array, *, left_out: bool = True) -> Tile:
+def load_tile(plan: Plan, y: Array, buffers: Buffers | None = None, *, left_out: bool = True) -> Tile:
     """Centre and scale some targets, and multiply them with the features once.
 
-    Without `left_out` the sums that only the folds need are not made.
+    With `buffers` the tile is valid until the next one is loaded. Without `left_out` the sums that only the folds need
+    are not made.
     """
     xp = namespace(y)
-    y = contiguous(cast(y if plan.order is None else take(y, plan.order), plan.dtype))
-    bad = ~xp.isfinite(y).all(axis=0)
-    if bool(bad.any()):
-        y = xp.where(bad, xp.zeros_like(y), y)
-    flat = (y == y[:1]).all(axis=0)
-    # Rounded to the working precision, the mean is off by a constant, which the folds take out. That of a constant
-    # target is its value: exactly zero remains, no rounding error to fit.
-    mean = xp.where(flat, y[0], cast(mean64(y), plan.dtype))
-    centred = y - mean
-    spread = abs(centred).max(axis=0) if xp is np else abs(centred).amax(axis=0)
-    unit = np.exp2(np.round(np.log2(np.where(to_numpy(flat), 1.0, to_numpy(cast(spread, "float64"))))))
+    y = cast(y if plan.order is None else take(y, plan.order), plan.dtype)
+    low, high = extremes(y)
+    bad = ~(xp.isfinite(low) & xp.isfinite(high))
+    flat = low == high
+    # The mean is off by a rounding error, a constant that the folds take out. That of a constant target is its value:
+    # exactly zero remains, no rounding error to fit.
+    mean = xp.where(bad, xp.zeros_like(low), xp.where(flat, low, cast(column_mean(y), plan.dtype)))
+    spread = xp.where(bad | flat, xp.ones_like(low), xp.maximum(high - mean, mean - low))
     if not plan.intercept:
-        centred, mean = y, mean * 0.0
-    centred = centred * cast(from_numpy(1.0 / unit, y), plan.dtype)
+        mean = mean * 0.0
+    unit = np.exp2(np.round(np.log2(to_numpy(cast(spread, "float64")))))
+    centred = zeros(tuple(y.shape), plan.dtype, y) if buffers is None else buffers.get("tile", tuple(y.shape), y)
+    xp.subtract(y, mean, out=centred)
+    centred *= cast(from_numpy(1.0 / unit, y), plan.dtype)
+    if bool(bad.any()):
+        centred[:, bad] = 0.0
     total, parts = _products(plan, centred, plan.folds if left_out else [])
     return Tile(centred, to_numpy(cast(mean, "float64")), unit, to_numpy(bad), to_numpy(flat), total, parts)
 
@@ -95,7 +101,7 @@ def score_tile(plan: Plan, tile: Tile, scorer: str | Scorer, buffers: Buffers) -
         if callable(scorer):
             scores.append(_score_predictions(tile, fold, b, train_mean, scorer, buffers))
         else:
-            moments = _moments(fold, b, take(tile.y, fold.test), train_mean, scorer, buffers)
+            moments = _moments(fold, b, tile, left_out, train_mean, scorer, buffers)
             scores.append(score_moments(scorer, moments))
     stacked = np.stack(scores)
     stacked[:, :, tile.bad | tile.flat] = np.nan
@@ -105,7 +111,7 @@ def score_tile(plan: Plan, tile: Tile, scorer: str | Scorer, buffers: Buffers) -
 def _rotated(plan: Plan, tile: Tile, fold: FoldBasis, left_out: Array | None) -> tuple[Array, Array]:
     """Training mean (t,) of the targets, and their training statistics in the eigenbasis (t, k)."""
     y = take(tile.y, fold.train)
-    mean = mean64(y) if plan.intercept else mean64(y[:1]) * 0.0
+    mean = column_mean(y) if plan.intercept else column_mean(y[:1]) * 0.0
     small = cast(mean, plan.dtype)
     if fold.shift is None:
         return mean, (y - small).T @ fold.rotate
@@ -131,13 +137,41 @@ def _predictions(fold: FoldBasis, b: Array, buffers: Buffers) -> Array:
     return mixed
 
 
-def _moments(fold: FoldBasis, b: Array, y_test: Array, train_mean: Array, scorer: str, buffers: Buffers) -> Moments:
-    """Sums over the test rows of every alpha. Residuals are formed: no difference of large sums."""
-    xp, n = namespace(b), y_test.shape[0]
-    test_mean = mean64(y_test)
-    y = y_test - cast(test_mean, dtype_name(y_test))
-    flat = to_numpy((y_test == y_test[:1]).all(axis=0))
+def _moments(
+    fold: FoldBasis,
+    b: Array,
+    tile: Tile,
+    left_out: Array | None,
+    train_mean: Array,
+    scorer: str,
+    buffers: Buffers,
+) -> Moments:
+    """Sums over the test rows of every alpha."""
+    y_test = take(tile.y, fold.test)
+    low, high = extremes(y_test)
+    test_mean = column_mean(y_test)
+    y = buffers.get("test", tuple(y_test.shape), b)
+    namespace(b).subtract(y_test, cast(test_mean, dtype_name(y_test)), out=y)
     total = to_numpy(column_dot(y, y))
+    if fold.pairs is None:
+        error, square, product = _residuals(fold, b, y, total, scorer, buffers)
+    else:
+        if fold.test_shift is None or left_out is None:
+            reached = y.T @ fold.rows.T
+        else:
+            reached = left_out @ fold.rotate - cast(test_mean, dtype_name(b))[:, None] * fold.test_shift
+        square, product = pair_sums(fold.pairs, b, reached, buffers)
+        error = np.maximum(total - 2.0 * product + square, 0.0)
+    bias = to_numpy(test_mean - train_mean) - to_numpy(cast(fold.mean_weights @ b.T, "float64"))
+    total = np.where(to_numpy(low == high), np.nan, total)
+    return Moments(y.shape[0], total, error, bias, np.maximum(square, 0.0), product)
+
+
+def _residuals(
+    fold: FoldBasis, b: Array, y: Array, total: NDArray[np.float64], scorer: str, buffers: Buffers
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Error, square and product from predictions, without a difference of large sums. The correlation needs all."""
+    xp = namespace(b)
     beyond: NDArray[np.float64] | float = 0.0
     y = contiguous(y.T)  # (t, n_test)
     if fold.project is not None:
@@ -149,9 +183,7 @@ def _moments(fold: FoldBasis, b: Array, y_test: Array, train_mean: Array, scorer
         square = to_numpy(cast(xp.einsum("atr,atr->at", predicted, predicted), "float64"))
         product = to_numpy(cast(xp.einsum("atr,tr->at", predicted, y), "float64"))
     predicted -= y
-    error = to_numpy(cast(xp.einsum("atr,atr->at", predicted, predicted), "float64")) + beyond
-    bias = to_numpy(test_mean - train_mean) - to_numpy(cast(fold.mean_weights @ b.T, "float64"))
-    return Moments(n, np.where(flat, np.nan, total), error, bias, square, product)
+    return to_numpy(cast(xp.einsum("atr,atr->at", predicted, predicted), "float64")) + beyond, square, product
 
 
 def _score_predictions(
@@ -172,12 +204,13 @@ def refit_tile(plan: Plan, tile: Tile, alphas: NDArray[np.float64]) -> tuple[Arr
 
     A target without an alpha (NaN) gets NaN, unless it is constant and centred: then every alpha gives zero.
     """
-    xp = namespace(tile.y)
     known = ~tile.bad & (~np.isnan(alphas) | (tile.flat if plan.intercept else False))
     penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas) / plan.scale**2, plan.values)
     weights = cast(1.0 / (plan.values[None, :] + penalty[:, None]), plan.dtype)  # (t, k)
-    coef = plan.back @ (weights * tile.total).T
-    coef = coef * cast(from_numpy(tile.unit / plan.scale, coef), plan.dtype)
-    coef = xp.where(from_numpy(known, coef), coef, float("nan"))
-    intercept = tile.mean - to_numpy(from_numpy(plan.x_mean, coef) @ cast(coef, "float64"))
-    return coef, np.where(known, intercept if plan.intercept else 0.0, np.nan)
+    weights *= tile.total
+    weights *= cast(from_numpy(np.where(known, tile.unit / plan.scale, np.nan)[:, None], weights), plan.dtype)
+    coef = plan.back @ weights.T
+    if not plan.intercept:
+        return coef, np.where(known, 0.0, np.nan)
+    mean = tile.mean + tile.unit * to_numpy(column_mean(tile.y))
+    return coef, mean - to_numpy(from_numpy(plan.x_mean, coef) @ cast(coef, "float64"))

@@ -129,14 +129,14 @@ def ridge_cv(
     plan = make_plan(x, folds, grid, intercept=fit_intercept, dtype=dtype_name(x, y), whole_rows=callable(score))
     fit, scores, buffers = _Weights.empty(x, y), np.empty((grid.size, y.shape[1])), Buffers()
     for lo in range(0, y.shape[1], step):
-        part = load_tile(plan, y[:, lo : lo + step])
+        part = load_tile(plan, y[:, lo : lo + step], buffers)
         scores[:, lo : lo + step] = mean_over_folds(score_tile(plan, part, score, buffers))
         if alpha_per_target:
             fit.refit(plan, part, choose(scores[:, lo : lo + step], grid, per_target=True)[0], lo)
     best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
     if not alpha_per_target:  # the shared alpha is known only now
         for lo in range(0, y.shape[1], step):
-            fit.refit(plan, load_tile(plan, y[:, lo : lo + step], left_out=False), best[lo : lo + step], lo)
+            fit.refit(plan, load_tile(plan, y[:, lo : lo + step], buffers, left_out=False), best[lo : lo + step], lo)
     coef, intercept = fit.arrays()
     return RidgeCVResult(
         coef=coef,
