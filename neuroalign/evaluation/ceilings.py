@@ -26,6 +26,7 @@ from neuroalign.schema import sample_dim
 __all__ = ["CEILINGS", "noise_ceiling", "normalise"]
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 
 def noise_ceiling(
@@ -37,6 +38,7 @@ def noise_ceiling(
     random_state: int | np.random.Generator | None = None,
     level: str | float = "average",
     scorer: str = "r2",
+    bias_corrected: bool = True,
 ) -> xr.DataArray:
     """Estimate the best score that any model could reach, per target, from repeats.
 
@@ -48,11 +50,16 @@ def noise_ceiling(
         What was presented: the name of a coordinate along the samples, or one label a sample; samples with the same
         label are repeats. Or the name of a dimension of `y` that counts repeats. Their number may differ between
         stimuli.
-    method : {"split_half_sb", "explainable_variance"}
+    method : {"split_half_sb", "explainable_variance", "cc_max", "ncsnr"}
         ``split_half_sb``: the correlation across stimuli of the averages of two random halves of the repeats, mean
         over `n_splits` halvings, brought to the full number of repeats by the Spearman-Brown formula.
         ``explainable_variance``: analysis of variance; the variance of the averages minus the residual variance over
-        the number of repeats, over the variance of the averages, corrected for the bias of this ratio.
+        the number of repeats, over the variance of the averages.
+        ``cc_max``: signal power over the power of the averages, where what all stimuli share in their first, second,
+        ... presentation (drift, habituation) counts as neither signal nor noise. ``scorer="r"`` gives CCmax itself.
+        ``ncsnr``: the noise-ceiling signal-to-noise ratio of single trials from their total and their noise variance;
+        the ceiling for k averaged trials is ``ncsnr**2 / (ncsnr**2 + 1 / k)``. From a ceiling c of ``level="single"``
+        the ratio is ``sqrt(c / (1 - c))``. Nothing is rectified.
     n_splits : int, default 100
         Number of random halvings of ``split_half_sb``.
     random_state : int or numpy.random.Generator, optional
@@ -62,6 +69,8 @@ def noise_ceiling(
         that many repeats.
     scorer : {"r2", "ev", "r"}, default "r2"
         For ``r2`` and ``ev`` the reliability; for ``r`` its square root.
+    bias_corrected : bool, default True
+        Take out that a ratio of estimated variances is too low on average; False gives the formulas as published.
 
     Returns
     -------
@@ -78,8 +87,10 @@ def noise_ceiling(
 
     Notes
     -----
-    With normal data ``explainable_variance`` is right on average; ``split_half_sb`` is too low, with few repeats by
-    about ``2 * (1 - reliability) / n_stimuli``.
+    Without the correction all methods are too low on average, by about ``2 * (1 - reliability) / n_stimuli``: a few
+    hundredths with 100 stimuli, more than half of a low ceiling with 20. The correction is exact for normal data in
+    ``explainable_variance`` and ``cc_max`` and close to it in the others. With equal numbers of repeats ``ncsnr`` then
+    equals ``explainable_variance``.
 
     R2 within a test fold of n stimuli falls short of the reliability even for the true signal, on average by
     ``(1 - reliability) * (1 + 2 * reliability) / (n - 3)``, because its reference is the mean of these n responses.
@@ -89,6 +100,11 @@ def noise_ceiling(
     ----------
     Spearman, C. (1910). Correlation calculated from faulty data. British Journal of Psychology, 3, 271-295.
     Sahani, M. & Linden, J. (2003). How linear are auditory cortical responses? NeurIPS 15.
+    Hsu, A., Borst, A. & Theunissen, F. (2004). Quantifying variability in neural responses and its application for
+    the validation of model predictions. Network 15, 91-109.
+    Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in Comp. Neuroscience 10, 10.
+    Allen, E. et al. (2022). A massive 7T fMRI dataset to bridge cognitive neuroscience and artificial intelligence.
+    Nature Neuroscience 25, 116-126.
 
     Examples
     --------
@@ -101,11 +117,14 @@ def noise_ceiling(
     """
     if method not in CEILINGS:
         raise ConfigError("Unknown noise ceiling.", expected=sorted(CEILINGS), got=method, where="method")
-    values, number, like = _repeated(y, repeats)
+    values, number, turn, like = _repeated(y, repeats)
     counts = np.bincount(number)
     k = _level(level, counts)
     rng = np.random.default_rng(random_state)
-    reliability = CEILINGS[method](values, number, k, n_splits=n_splits, rng=rng)
+    # The share of noise is 1 / F, whose mean is this much too high for normal data.
+    shrink = (len(counts) - 3) / (len(counts) - 1) if len(counts) > 3 else np.nan
+    shrink = shrink if bias_corrected else 1.0
+    reliability = CEILINGS[method](values, number, k, turn=turn, n_splits=n_splits, rng=rng, shrink=shrink)
     out = restore(_for_scorer(reliability, scorer), like).rename("ceiling")
     mean_repeats = float(1 / np.mean(1 / counts))
     return out.assign_attrs(
@@ -149,24 +168,33 @@ def normalise(
     return np.asarray(score) / np.where(best >= least, best, np.nan)
 
 
-def _repeated(y: Any, repeats: str | ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64], xr.DataArray]:
-    """Responses (n, t), the number of the stimulus of each row, and the template of the targets."""
+def _repeated(y: Any, repeats: str | ArrayLike) -> tuple[NDArray[Any], Index, Index, xr.DataArray]:
+    """Responses (n, t), for each row the number of the stimulus and of the repeat, and the template of the targets."""
     if isinstance(y, xr.DataArray) and isinstance(repeats, str) and repeats in y.dims:
         sample = sample_dim(y)
         y = y.transpose(sample, repeats, ...)
         like = template(y.isel({repeats: 0}, drop=True))
         labels = np.repeat(np.arange(y.sizes[sample]), y.sizes[repeats])
-        values = y.to_numpy().reshape(len(labels), -1)
+        values, turn = y.to_numpy().reshape(len(labels), -1), np.arange(len(labels)) % y.sizes[repeats]
         there = ~np.isnan(values).all(axis=1)  # stimuli with fewer repeats are filled up with NaN
-        values, labels = values[there], labels[there]
+        values, labels, turn = values[there], labels[there], turn[there]
     else:
         if isinstance(repeats, str) and repeats in STIMULUS_NAMES and find_stimulus(y) is None:
             raise _no_repeats("no stimulus labels along the samples")
         like, values, labels = template(y), matrix(y), named(repeats, y, role="repeats")
+        turn = _turns(codes(labels, "repeats"))
     number = codes(labels, "repeats")
     if len(number) == number.max() + 1:
         raise _no_repeats(f"{len(number)} different labels for {len(number)} samples")
-    return values, number, like
+    return values, number, codes(turn, "repeats"), like
+
+
+def _turns(number: Index) -> Index:
+    """How often the stimulus of each row was there before."""
+    order = np.argsort(number, kind="stable")
+    turn = np.empty(len(number), dtype=np.int64)
+    turn[order] = np.arange(len(number)) - np.searchsorted(number[order], number[order])
+    return turn
 
 
 def _no_repeats(got: str) -> SchemaError:
@@ -179,7 +207,7 @@ def _no_repeats(got: str) -> SchemaError:
     )
 
 
-def _level(level: str | float, counts: NDArray[np.int64]) -> float:
+def _level(level: str | float, counts: Index) -> float:
     """Number of repeats averaged; with unequal numbers their harmonic mean, which gives the mean noise variance."""
     if level == "average":
         return float(1 / np.mean(1 / counts))
@@ -202,7 +230,7 @@ def _for_scorer(reliability: Array, scorer: str) -> Array:
     return np.sqrt(np.where(reliability > 0, reliability, np.nan))
 
 
-def averages(values: NDArray[Any], number: NDArray[np.int64]) -> Array:
+def averages(values: NDArray[Any], number: Index) -> Array:
     """Average the rows with the same number; shape (n_numbers, n_targets), float64."""
     counts = np.bincount(number)
     weights = sparse.csr_array((1 / counts[number], (number, np.arange(len(number)))), shape=(len(counts), len(number)))
@@ -216,30 +244,63 @@ def _centred(values: NDArray[Any]) -> Array:
     return np.where(varies, block - block.mean(axis=0), 0.0)
 
 
-def explainable_variance(values: NDArray[Any], number: NDArray[np.int64], k: float, **_: Any) -> Array:
-    """Reliability by analysis of variance, for averages over k repeats; shape (n_targets,).
-
-    With the variance of averages in the denominator the plain ratio is too low; for normal data its mean is exactly
-    ``d / (d - 2)`` times too far below 1, with d = n_stimuli - 1 degrees of freedom, which is taken out.
-    """
+def explainable_variance(values: NDArray[Any], number: Index, k: float, *, shrink: float, **_: Any) -> Array:
+    """Reliability by analysis of variance, for averages over k repeats; shape (n_targets,)."""
     counts = np.bincount(number)
-    n = len(counts)
-    if n < 4:
-        return np.full(values.shape[1], np.nan)
     mean_repeats = float(1 / np.mean(1 / counts))
     out = []
     for tile in tiles(values.shape[1], 32 * len(values)):
         block = _centred(values[:, tile])
         mean = averages(block, number)
-        noise = np.square(block - mean[number]).sum(axis=0) / (len(number) - n) / mean_repeats
-        total = mean.var(axis=0, ddof=1)
-        reliability = 1 - (n - 3) / (n - 1) * noise / np.where(total > 0, total, np.nan)
-        out.append(_spearman_brown(reliability, k / mean_repeats))
+        noise = np.square(block - mean[number]).sum(axis=0) / (len(number) - len(counts))
+        out.append(_from_noise(noise / mean_repeats, mean.var(axis=0, ddof=1), shrink, k / mean_repeats))
     return np.concatenate(out)
 
 
+def cc_max(values: NDArray[Any], number: Index, k: float, *, turn: Index, shrink: float, **_: Any) -> Array:
+    """Reliability by signal and noise power, effects of the number of the repeat taken out; shape (n_targets,)."""
+    counts = np.bincount(number)
+    mean_repeats = float(1 / np.mean(1 / counts))
+    design = np.eye(int(turn.max()) + 1)[turn]
+    within = design - averages(design, number)[number]
+    gram = within.T @ within
+    solve = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ within.T
+    freedom = len(number) - len(counts) - int(np.linalg.matrix_rank(gram, tol=1e-10 * np.trace(gram), hermitian=True))
+    if freedom < 1:
+        return np.full(values.shape[1], np.nan)
+    out = []
+    for tile in tiles(values.shape[1], 32 * len(values)):
+        block = _centred(values[:, tile])
+        block -= design @ (solve @ block)
+        mean = averages(block, number)
+        noise = np.square(block - mean[number]).sum(axis=0) / freedom
+        out.append(_from_noise(noise / mean_repeats, mean.var(axis=0, ddof=1), shrink, k / mean_repeats))
+    return np.concatenate(out)
+
+
+def ncsnr(values: NDArray[Any], number: Index, k: float, *, shrink: float, **_: Any) -> Array:
+    """Reliability from the total and the noise variance of single trials, for averages of k; shape (n_targets,)."""
+    counts, n = np.bincount(number), len(number)
+    mean_repeats = float(1 / np.mean(1 / counts))
+    # Trials of one stimulus share its signal, so that the variance of trials holds a little less than all of it.
+    fraction = (n - np.square(counts).sum() / n) / (n - 1) if shrink < 1 else 1.0
+    out = []
+    for tile in tiles(values.shape[1], 32 * n):
+        block = _centred(values[:, tile])
+        noise = np.square(block - averages(block, number)[number]).sum(axis=0) / (n - len(counts))
+        signal = (block.var(axis=0, ddof=1) - noise) / fraction
+        noise_left = noise / mean_repeats
+        out.append(_from_noise(noise_left, signal + noise_left, shrink, k / mean_repeats))
+    return np.concatenate(out)
+
+
+def _from_noise(noise: Array, total: Array, shrink: float, factor: float) -> Array:
+    """Reliability from the noise in averages and their variance, for averages over `factor` as many repeats."""
+    return _spearman_brown(1 - shrink * noise / np.where(total > 0, total, np.nan), factor)
+
+
 def split_half_sb(
-    values: NDArray[Any], number: NDArray[np.int64], k: float, *, n_splits: int, rng: np.random.Generator
+    values: NDArray[Any], number: Index, k: float, *, n_splits: int, rng: np.random.Generator, shrink: float, **_: Any
 ) -> Array:
     """Reliability by the correlation of random halves, for averages over k repeats; shape (n_targets,)."""
     if n_splits < 1:
@@ -254,7 +315,8 @@ def split_half_sb(
     for tile in tiles(values.shape[1], 32 * len(values), 2**22):  # small enough to stay in cache
         block = _centred(values[:, tile])
         r = sum(_correlation(first @ block, second @ block) for first, second in halvings) / n_splits
-        out.append(_spearman_brown(np.asarray(r), k / m))
+        whole = 1 - shrink * (1 - _spearman_brown(np.asarray(r), 2.0))
+        out.append(_spearman_brown(whole, k / (2 * m)))
     return np.concatenate(out)
 
 
@@ -264,9 +326,7 @@ def _correlation(a: Array, b: Array) -> Array:
     return np.einsum("st,st->t", a, b) / np.where(norm > 0, norm, np.nan)
 
 
-def _halves(
-    number: NDArray[np.int64], half: NDArray[np.int64], rng: np.random.Generator
-) -> tuple[sparse.csr_array, sparse.csr_array]:
+def _halves(number: Index, half: Index, rng: np.random.Generator) -> tuple[sparse.csr_array, sparse.csr_array]:
     """Two matrices (n_stimuli with >= 2 repeats, n_samples) that average disjoint random halves of equal size."""
     order = rng.permutation(len(number))
     order = order[np.argsort(number[order], kind="stable")]  # by stimulus, at random within
@@ -290,5 +350,10 @@ def _spearman_brown(r: Array, factor: float) -> Array:
     return np.where(usable, factor * r / np.where(usable, bottom, 1.0), np.nan)
 
 
-#: Estimators of reliability by name: functions ``(values, number, k, *, n_splits, rng) -> (n_targets,)``.
-CEILINGS: dict[str, Any] = {"split_half_sb": split_half_sb, "explainable_variance": explainable_variance}
+#: Estimators of reliability by name: ``(values, number, k, *, turn, n_splits, rng, shrink) -> (n_targets,)``.
+CEILINGS: dict[str, Any] = {
+    "cc_max": cc_max,
+    "explainable_variance": explainable_variance,
+    "ncsnr": ncsnr,
+    "split_half_sb": split_half_sb,
+}

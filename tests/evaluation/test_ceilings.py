@@ -6,7 +6,7 @@ from scipy import stats
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation import noise_ceiling, normalise
 
-METHODS = ("split_half_sb", "explainable_variance")
+METHODS = ("split_half_sb", "explainable_variance", "cc_max", "ncsnr")
 
 
 def simulate(seed, repeats, snr, n_targets):
@@ -36,15 +36,17 @@ def test_levels(method):
 
 def test_methods_agree_and_r_is_the_root():
     y, ids, _ = simulate(3, np.full(300, 4), 1.0, 3)
-    half, variance = (noise_ceiling(y, repeats=ids, method=m, random_state=0) for m in METHODS)
+    half, variance, power, ratio = (noise_ceiling(y, repeats=ids, method=m, random_state=0) for m in METHODS)
     np.testing.assert_allclose(half, variance, atol=0.02)
+    np.testing.assert_allclose(power, variance, atol=0.02)
+    np.testing.assert_allclose(ratio, variance, rtol=1e-9)  # with equal numbers of repeats
     r = noise_ceiling(y, repeats=ids, method="explainable_variance", scorer="r")
     np.testing.assert_allclose(r**2, variance)
 
 
 def test_split_half_against_the_slow_obvious_version():
     y, ids, _ = simulate(4, np.full(30, 2), 1.0, 2)
-    got = noise_ceiling(y, repeats=ids, n_splits=500, random_state=0)
+    got = noise_ceiling(y, repeats=ids, n_splits=500, random_state=0, bias_corrected=False)
     rng = np.random.default_rng(1)
     r = np.zeros((500, 2))
     for draw in r:
@@ -60,6 +62,59 @@ def test_explainable_variance_is_the_classical_analysis_of_variance():
     f = stats.f_oneway(*(y[ids == s, 0] for s in range(40))).statistic
     got = noise_ceiling(y, repeats=ids, method="explainable_variance")
     np.testing.assert_allclose(got[0], 1 - (39 - 2) / 39 / f)
+
+
+def cube(seed=9, n_stimuli=40, n_repeats=3, n_targets=2):
+    rng = np.random.default_rng(seed)
+    signal = rng.standard_normal((n_stimuli, 1, n_targets))
+    y = signal + rng.standard_normal((n_stimuli, n_repeats, n_targets))
+    return xr.DataArray(y, dims=("stimulus", "repeat", "voxel"))
+
+
+def test_cc_max_is_signal_power_over_the_power_of_the_mean():
+    y = cube()
+    values, n = y.values, y.sizes["repeat"]
+    # Sahani and Linden's signal power, as in equation 1 of Schoppe et al.
+    total = values.sum(axis=1).var(axis=0, ddof=1)
+    each = values.var(axis=0, ddof=1).sum(axis=0)
+    signal = (total - each) / (n * (n - 1))
+    noise = each / n - signal
+    expected = 1 / np.sqrt(1 + noise / (n * signal))
+    got = noise_ceiling(y, repeats="repeat", method="cc_max", scorer="r", bias_corrected=False)
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
+
+
+def test_cc_max_knows_drift_over_repeats_from_noise():
+    y = cube(n_stimuli=200)
+    drift = xr.DataArray([0.0, 5.0, -3.0], dims="repeat")
+    options = {"repeats": "repeat", "method": "cc_max"}
+    np.testing.assert_allclose(noise_ceiling(y + drift, **options), noise_ceiling(y, **options), rtol=1e-10)
+    assert (noise_ceiling(y + drift, repeats="repeat", method="ncsnr") < 0.3).all()
+    holed = (y + drift).where((y.stimulus % 4 > 0) | (y["repeat"] != 1))
+    np.testing.assert_allclose(noise_ceiling(holed, **options), noise_ceiling(y, **options), atol=0.04)
+
+
+def test_ncsnr_is_that_of_the_natural_scenes_data():
+    y = cube()
+    scaled = ((y - y.mean(("stimulus", "repeat"))) / y.std(("stimulus", "repeat"), ddof=1)).values
+    noise = scaled.var(axis=1, ddof=1).mean(axis=0)
+    ratio = np.sqrt(1 - noise) / np.sqrt(noise)
+    for k in (1, 3, 12):
+        got = noise_ceiling(y, repeats="repeat", method="ncsnr", level=k, bias_corrected=False)
+        np.testing.assert_allclose(got, ratio**2 / (ratio**2 + 1 / k), rtol=1e-10)
+    single = noise_ceiling(y, repeats="repeat", method="ncsnr", level="single", bias_corrected=False)
+    np.testing.assert_allclose(np.sqrt(single / (1 - single)), ratio, rtol=1e-10)
+
+
+def test_the_correction_is_what_low_ceilings_lack():
+    y, ids, truth = simulate(11, np.full(30, 3), 0.1, 3000)
+    for method in METHODS:
+        plain, corrected = (
+            noise_ceiling(y, repeats=ids, method=method, n_splits=10, random_state=0, bias_corrected=flag).mean()
+            for flag in (False, True)
+        )
+        assert plain < truth - 0.03
+        assert abs(corrected - truth) < 0.015
 
 
 def test_the_true_signal_reaches_the_ceiling_less_the_known_shortfall():
