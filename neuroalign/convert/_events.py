@@ -33,8 +33,8 @@ def recording_events(raw: Any, source: str) -> pd.DataFrame:
         frames.append(_annotation_events(raw))
     if source == "stim" or (source == "auto" and not frames):
         frames.append(_stim_events(raw))
-    if not frames:
-        return pd.DataFrame({"onset": [], "duration": [], "trial_type": []})
+    if not frames or frames[0].empty:
+        return frames[0] if frames else pd.DataFrame({"onset": [], "duration": [], "trial_type": []})
     return frames[0].sort_values("onset", kind="stable").reset_index(drop=True)
 
 
