@@ -7,7 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError
 
-__all__ = ["check_alphas", "choose", "edge_fractions", "mean_over_folds"]
+__all__ = ["POOLED", "check_alphas", "choose", "choose_pooled", "edge_fractions", "mean_over_folds"]
+
+POOLED = "pooled"
+_WEIGHTS = (1.0, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.0)  # of the mean curve, strongest first: it wins among equals
 
 
 def check_alphas(alphas: ArrayLike) -> NDArray[np.float64]:
@@ -49,6 +52,55 @@ def choose(
         best = np.full(scores.shape[1], mean.argmax())
     alphas = np.where(scored, grid[order][best], np.nan)
     return alphas, np.take_along_axis(ranked, best[None], axis=0)[0]
+
+
+def choose_pooled(
+    of_folds: NDArray[np.float64], scores: NDArray[np.float64], grid: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Best alpha of every target when its curve of scores is drawn towards the mean curve of all targets.
+
+    The weight of the mean curve is the one whose choices, made without a fold, score best on that fold, on average over
+    folds and targets. Weight 0 chooses for every target by itself, weight 1 one alpha for all.
+
+    Parameters
+    ----------
+    of_folds : ndarray, shape (n_folds, n_alphas, t)
+        Scores of every fold.
+    scores : ndarray, shape (n_alphas, t)
+        Their mean.
+    grid : ndarray, shape (n_alphas,)
+        Penalties.
+
+    Returns
+    -------
+    alphas, cv_scores : ndarray, shape (t,)
+        Choice, and its score.
+    weight : float
+        Of the mean curve.
+    """
+    held_out = [np.empty(0) for _ in _WEIGHTS]
+    for fold in range(len(of_folds)):
+        others = mean_over_folds(np.delete(of_folds, fold, axis=0))
+        for i, weight in enumerate(_WEIGHTS):
+            held_out[i] = np.r_[held_out[i], _at(of_folds[fold], _drawn(others, weight), grid)]
+    means = [part[~np.isnan(part)].mean() if not np.isnan(part).all() else 0.0 for part in held_out]
+    weight = _WEIGHTS[int(np.argmax(means))]
+    alphas, _ = choose(_drawn(scores, weight), grid, per_target=True)
+    return alphas, _at(scores, _drawn(scores, weight), grid), weight
+
+
+def _drawn(scores: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
+    """Curves drawn towards their mean; those without a score stay NaN."""
+    scored = ~np.isnan(scores).any(axis=0)
+    mean = scores[:, scored].mean(axis=1) if scored.any() else np.zeros(len(scores))
+    return (1.0 - weight) * scores + weight * np.where(np.isnan(scores), np.nan, mean[:, None])
+
+
+def _at(scores: NDArray[np.float64], curves: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores at the choice that other curves make, NaN where these make none."""
+    alphas, _ = choose(curves, grid, per_target=True)
+    place = (grid[:, None] == alphas).argmax(axis=0)
+    return np.where(np.isnan(alphas), np.nan, np.take_along_axis(scores, place[None], axis=0)[0])
 
 
 def edge_fractions(alphas: NDArray[np.float64], grid: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 The centred prediction of the test rows at penalty a is ``rows @ (d * b)`` with ``d_j = 1 / (value_j + a)``; its square
 is the sum over pairs of directions of ``G_jk b_j b_k d_j d_k``, with G the Gram matrix of the test rows. Since
 ``d_j d_k = (d_j - d_k) / (value_k - value_j)``, the penalty can be taken out of the matrix: with
-``F_jk = G_jk / (value_k - value_j)`` the sum is ``2 sum_j (d_j - c) b_j (F b)_j`` for any c, because F is antisymmetric.
+``F_jk = G_jk / (value_k - value_j)`` the sum is ``2 sum_j (d_j - c) b_j (F b)_j``, for any c, as F is antisymmetric.
 One product ``F b`` serves all penalties, and the test rows are no longer needed.
 
 Pairs of nearly equal values would lose their digits in the difference. They are few, beside the diagonal, and

@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
-from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy, zeros
-from neuroalign.solvers._grid import check_alphas, choose, edge_fractions, mean_over_folds
-from neuroalign.solvers._plan import Plan, make_plan
-from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile
+from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy
+from neuroalign.solvers._closed import as_folds
+from neuroalign.solvers._grid import check_alphas, edge_fractions
+from neuroalign.solvers._path import TILE, Weights, check_choice, check_scorer, check_tile, in_tiles, solve_path
+from neuroalign.solvers._plan import make_plan
+from neuroalign.solvers._tile import load_tile
 
 __all__ = ["RidgeCVResult", "default_alphas", "ridge", "ridge_cv"]
 
-_TILE = 256  # targets at a time: a tile and its predictions stay in cache
+_TILE = TILE
+_COLUMNS = 256  # features at a time
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class RidgeCVResult:
     edge : ndarray of float64, shape (2,)
         Share of scored targets whose alpha is the smallest and the largest of the grid. A large share says that the
         grid should reach further.
+    pooling : float
+        Weight of the mean curve of scores in the choice: 0 for an alpha for every target, 1 for a shared one.
+    x_mean, y_mean : Array of float64, shape (n_features,) and (n_targets,)
+        Means of the samples, zero with ``fit_intercept=False``. ``(X - x_mean) @ coef + y_mean`` keeps digits that
+        ``X @ coef + intercept`` loses when features are far from zero.
     """
 
     coef: Array
@@ -51,6 +58,9 @@ class RidgeCVResult:
     scores: Array
     cv_scores: Array
     edge: NDArray[np.float64]
+    pooling: float = 0.0
+    x_mean: Array | None = None
+    y_mean: Array | None = None
 
     @property
     def n_unscored(self) -> int:
@@ -63,10 +73,10 @@ def ridge_cv(
     Y: ArrayLike | Array,
     *,
     alphas: ArrayLike,
-    folds: Iterable[tuple[ArrayLike, ArrayLike]],
+    folds: Iterable[tuple[ArrayLike, ArrayLike]] | str,
     scorer: str | Scorer = "r2",
     fit_intercept: bool = True,
-    alpha_per_target: bool = True,
+    alpha_per_target: bool | str = True,
     tile: int | None = None,
 ) -> RidgeCVResult:
     """Ridge regression with the penalty of every target chosen by cross-validation.
@@ -85,17 +95,23 @@ def ridge_cv(
         Targets. A target with NaN or infinity gets NaN results, and does not affect others.
     alphas : array-like, shape (n_alphas,)
         Grid of penalties, >= 0.
-    folds : iterable of (train, test)
-        Index arrays or masks. They may leave samples out of both sides (gaps).
+    folds : iterable of (train, test), or {"loo", "gcv"}
+        Index arrays or masks; they may leave samples out of both sides (gaps). ``"loo"`` leaves out every sample in
+        turn and scores their predictions together; ``"gcv"`` is generalised cross-validation, whose error takes the
+        place of that of the predictions in R2. Both are closed forms that need one decomposition, and both are too
+        good where neighbouring samples are alike, as in time series.
     scorer : {"r2", "r", "ev"} or callable, default "r2"
         Scores held-out predictions and so chooses alpha; a callable takes float64 ``(y_true, y_pred)`` of shape
         (n_test, n_tile) and returns (n_tile,).
     fit_intercept : bool, default True
         Fit an unpenalised offset.
-    alpha_per_target : bool, default True
-        Choose an alpha for every target; False shares the alpha of the best mean score.
+    alpha_per_target : bool or "pooled", default True
+        Choose an alpha for every target; False shares the alpha of the best mean score. ``"pooled"`` draws the curve of
+        every target towards the mean curve, by the amount that scores best on held-out folds: safer than True with few
+        samples, and finer than False.
     tile : int, optional
-        Number of targets that are worked on at a time.
+        Number of targets that are worked on at a time. On a device that runs out of memory it is halved, with a
+        warning.
 
     Returns
     -------
@@ -112,6 +128,8 @@ def ridge_cv(
     References
     ----------
     Dupre la Tour et al. (2022), Feature-space selection with banded ridge regression, NeuroImage 264.
+    Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge parameter,
+    Technometrics 21.
 
     Examples
     --------
@@ -124,27 +142,23 @@ def ridge_cv(
     ((3, 2), array([0.001, 0.001]))
     """
     x, y = _check(X, Y)
-    grid, step = check_alphas(alphas), _check_tile(tile)
-    score = _check_scorer(scorer)
-    plan = make_plan(x, folds, grid, intercept=fit_intercept, dtype=dtype_name(x, y), whole_rows=callable(score))
-    fit, scores, buffers = _Weights.empty(x, y), np.empty((grid.size, y.shape[1])), Buffers()
-    for lo in range(0, y.shape[1], step):
-        part = load_tile(plan, y[:, lo : lo + step], buffers)
-        scores[:, lo : lo + step] = mean_over_folds(score_tile(plan, part, score, buffers))
-        if alpha_per_target:
-            fit.refit(plan, part, choose(scores[:, lo : lo + step], grid, per_target=True)[0], lo)
-    best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
-    if not alpha_per_target:  # the shared alpha is known only now
-        for lo in range(0, y.shape[1], step):
-            fit.refit(plan, load_tile(plan, y[:, lo : lo + step], buffers, left_out=False), best[lo : lo + step], lo)
-    coef, intercept = fit.arrays()
+    grid, step, (split, closed) = check_alphas(alphas), check_tile(tile, y), as_folds(folds)
+    score = check_scorer(scorer, closed)
+    check_choice(alpha_per_target, len(split or ()))
+    dtype = dtype_name(x, y)
+    plan = make_plan(x, split, grid, intercept=fit_intercept, dtype=dtype, whole_rows=callable(score))
+    path = solve_path(plan, y, grid, closed=closed, scorer=score, alpha_per_target=alpha_per_target, step=step)
+    coef, intercept = path.weights.arrays()
     return RidgeCVResult(
         coef=coef,
         intercept=intercept,
-        alphas=from_numpy(best, x),
-        scores=from_numpy(scores, x),
-        cv_scores=from_numpy(cv_scores, x),
-        edge=edge_fractions(best, grid),
+        alphas=from_numpy(path.alphas, x),
+        scores=from_numpy(path.scores, x),
+        cv_scores=from_numpy(path.cv_scores, x),
+        edge=edge_fractions(path.alphas, grid),
+        pooling=path.pooling,
+        x_mean=from_numpy(plan.x_mean, x),
+        y_mean=from_numpy(path.weights.mean, x),
     )
 
 
@@ -198,9 +212,12 @@ def ridge(
         )
     penalty = np.broadcast_to(penalty, y.shape[1])
     plan = make_plan(x, None, penalty, intercept=fit_intercept, dtype=dtype_name(x, y))
-    fit = _Weights.empty(x, y)
-    for lo in range(0, y.shape[1], _TILE):
-        fit.refit(plan, load_tile(plan, y[:, lo : lo + _TILE], left_out=False), penalty[lo : lo + _TILE], lo)
+    fit = Weights.empty(x.shape[1], y, plan.dtype)
+
+    def refit(here: slice, buffers: Buffers) -> None:
+        fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), penalty[here], here.start)
+
+    in_tiles(refit, y.shape[1], check_tile(None, y))
     return fit.arrays()
 
 
@@ -240,32 +257,12 @@ def default_alphas(
     if n < 1 or not decades[0] < decades[1]:
         raise ConfigError("Not a grid.", expected="n >= 1 and rising decades", got=(n, decades), where="default_alphas")
     trace = 0.0
-    for lo in range(0, x.shape[1], _TILE):
-        part = cast(x[:, lo : lo + _TILE], "float64")
+    for lo in range(0, x.shape[1], _COLUMNS):
+        part = cast(x[:, lo : lo + _COLUMNS], "float64")
         part = part - part.mean(axis=0)
         trace += float((part * part).sum())
     scale = trace / max(1, min(x.shape[0] - 1, x.shape[1]))
     return np.logspace(*decades, n) * (scale if scale > 0 else 1.0)
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """Room for the weights of all targets, filled tile by tile."""
-
-    coef: Array
-    intercept: NDArray[np.float64]
-
-    @classmethod
-    def empty(cls, x: Array, y: Array) -> _Weights:
-        return cls(zeros((x.shape[1], y.shape[1]), dtype_name(x, y), x), np.empty(y.shape[1]))
-
-    def refit(self, plan: Plan, part: Tile, alphas: NDArray[np.float64], lo: int) -> None:
-        coef, intercept = refit_tile(plan, part, alphas)
-        self.coef[:, lo : lo + alphas.size] = coef
-        self.intercept[lo : lo + alphas.size] = intercept
-
-    def arrays(self) -> tuple[Array, Array]:
-        return self.coef, cast(from_numpy(self.intercept, self.coef), dtype_name(self.coef))
 
 
 def _check(X: ArrayLike | Array, Y: ArrayLike | Array) -> tuple[Array, Array]:
@@ -274,16 +271,3 @@ def _check(X: ArrayLike | Array, Y: ArrayLike | Array) -> tuple[Array, Array]:
     if x.shape[0] != y.shape[0]:
         raise SchemaError("X and Y differ in their number of samples.", expected=x.shape[0], got=y.shape[0], where="Y")
     return x, y
-
-
-def _check_scorer(scorer: str | Scorer) -> str | Scorer:
-    get_scorer(scorer)
-    return scorer
-
-
-def _check_tile(tile: int | None) -> int:
-    if tile is None:
-        return _TILE
-    if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 1:
-        raise ConfigError("tile is a number of targets.", expected="an integer >= 1", got=tile, where="tile")
-    return int(tile)

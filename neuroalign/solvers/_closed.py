@@ -1,0 +1,128 @@
+"""Leave-one-out and generalised cross-validation of a ridge path, from the eigenbasis of all rows alone.
+
+With orthonormal directions Q of the centred rows and f = value / (value + a), the fit of a target is ``Q (f * z)`` with
+``z = Q'y``, and row i weighs ``1/n + sum_j Q_ij^2 f_j`` in its own fit. The residual of a row that is left out is its
+residual divided by one minus that weight. Both are formed from 1 - f, so that they keep their digits where f is near 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neuroalign.errors import ConfigError
+from neuroalign.metrics.scores import Scorer
+from neuroalign.solvers._arrays import Array, Buffers, cast, column_dot, from_numpy, namespace, to_numpy
+from neuroalign.solvers._plan import Plan
+from neuroalign.solvers._score import Moments, score_moments
+from neuroalign.solvers._tile import Tile
+
+__all__ = ["as_folds", "score_closed"]
+
+_CLOSED = ("loo", "gcv")  # names that stand in for folds
+
+
+def as_folds(
+    folds: Iterable[tuple[ArrayLike, ArrayLike]] | str,
+) -> tuple[list[tuple[ArrayLike, ArrayLike]] | None, str | None]:
+    """Tell folds from the name of a closed form; one of the two is None."""
+    if not isinstance(folds, str):
+        return list(folds), None
+    if folds not in _CLOSED:
+        raise ConfigError("Unknown folds.", expected="(train, test) pairs, 'loo' or 'gcv'", got=folds, where="folds")
+    return None, folds
+
+
+def score_closed(
+    plan: Plan, tile: Tile, folds: str, scorer: str | Scorer, alphas: NDArray[np.float64], buffers: Buffers
+) -> NDArray[np.float64]:
+    """Scores of all alphas, (n_alphas, t); NaN where a target is constant or not finite.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of all rows.
+    tile : Tile
+        Targets.
+    folds : {"loo", "gcv"}
+        Leave-one-out, whose predictions of all samples are scored together, or generalised cross-validation, whose
+        error stands in for that of the predictions in R2.
+    scorer : str or callable
+        Its score; R2 for "gcv".
+    alphas : ndarray, shape (n_alphas,)
+        Penalties in the units of the plan.
+    buffers : Buffers
+        Scratch.
+    """
+    values = to_numpy(plan.values)
+    left = alphas[:, None] / (values + alphas[:, None])  # 1 - f, (n_alphas, k)
+    z = tile.total if plan.dual else tile.total * cast(plan.values**-0.5, plan.dtype)  # (t, k)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a weight of one: no score
+        scores = _gcv(plan, tile, z, left) if folds == "gcv" else _loo(plan, tile, z, left, scorer, buffers)
+    scores[:, tile.bad | tile.flat] = np.nan
+    return np.where(np.isfinite(scores), scores, np.nan)
+
+
+def _full_rank(plan: Plan) -> bool:
+    """Whether the directions span all that is left of a centred target."""
+    return plan.values.shape[0] >= plan.x.shape[0] - plan.intercept
+
+
+def _centred(plan: Plan, tile: Tile) -> Array:
+    return tile.y - cast(tile.y.mean(axis=0), plan.dtype) if plan.intercept else tile.y
+
+
+def _gcv(plan: Plan, tile: Tile, z: Array, left: NDArray[np.float64]) -> NDArray[np.float64]:
+    n, k = plan.x.shape
+    squares = to_numpy(cast(z, "float64")) ** 2
+    y = _centred(plan, tile)
+    energy = to_numpy(column_dot(y, y))
+    rest = 0.0 if _full_rank(plan) else np.maximum(energy - squares.sum(axis=1), 0.0)
+    error = left**2 @ squares.T + rest
+    freedom = (n - plan.intercept - k + left.sum(axis=1)) / n
+    return 1.0 - error / freedom[:, None] ** 2 / _spread(tile)
+
+
+def _spread(tile: Tile) -> NDArray[np.float64]:
+    """Sum of squares of the centred targets."""
+    y = tile.y - tile.y.mean(axis=0)
+    return to_numpy(column_dot(y, y))
+
+
+def _loo(
+    plan: Plan, tile: Tile, z: Array, left: NDArray[np.float64], scorer: str | Scorer, buffers: Buffers
+) -> NDArray[np.float64]:
+    xp, n = namespace(z), plan.x.shape[0]
+    q = plan.x if plan.dual else plan.x * cast(plan.values**-0.5, plan.dtype)  # (n, k)
+    squares = to_numpy(cast(q, "float64")) ** 2
+    free = left @ squares.T  # one minus the weight of every row, (n_alphas, n)
+    rest = None
+    if not _full_rank(plan):
+        rest = _centred(plan, tile) - q @ z.T
+        free = free + (1.0 - plan.intercept / n - squares.sum(axis=1))
+    scores = []
+    error = buffers.get("error", (n, z.shape[0]), z)
+    for row, share in zip(left, free, strict=True):
+        xp.matmul(q, (z * cast(from_numpy(row, z), plan.dtype)).T, out=error)
+        if rest is not None:
+            error += rest
+        error /= cast(from_numpy(share[:, None], z), plan.dtype)
+        scores.append(_score(tile, error, scorer))
+    return np.stack(scores)
+
+
+def _score(tile: Tile, error: Array, scorer: str | Scorer) -> NDArray[np.float64]:
+    """Score of the predictions that are off by `error`, (t,)."""
+    if callable(scorer):
+        truth, off = (to_numpy(cast(part, "float64")) * tile.unit for part in (tile.y, error))
+        return np.asarray(scorer(truth + tile.mean, truth - off + tile.mean), dtype=np.float64)
+    bias = to_numpy(cast(error.mean(axis=0), "float64"))
+    y = tile.y - tile.y.mean(axis=0)
+    error = error - error.mean(axis=0)
+    predicted = y - error
+    total, rest, square, product = (
+        to_numpy(column_dot(a, b)) for a, b in ((y, y), (error, error), (predicted, predicted), (y, predicted))
+    )
+    return score_moments(scorer, Moments(y.shape[0], total, rest, bias, square, product))

@@ -1,0 +1,191 @@
+"""The loop over tiles of targets: scores, choice of the penalty, refit. What `ridge_cv` and `kernel_ridge_cv` share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroalign.errors import ConfigError, warn
+from neuroalign.metrics import get_scorer
+from neuroalign.metrics.scores import Scorer
+from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, zeros
+from neuroalign.solvers._closed import score_closed
+from neuroalign.solvers._grid import POOLED, choose, choose_pooled, mean_over_folds
+from neuroalign.solvers._plan import Plan
+from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile, tile_mean
+
+__all__ = ["TILE", "Path", "Weights", "check_choice", "check_scorer", "check_tile", "in_tiles", "solve_path"]
+
+TILE = 256  # targets at a time: a tile stays in cache
+_TILE_CUDA = 4096
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Room for the weights of all targets, filled tile by tile."""
+
+    coef: Array
+    intercept: NDArray[np.float64]
+    mean: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n_rows: int, y: Array, dtype: str) -> Weights:
+        return cls(zeros((n_rows, y.shape[1]), dtype, y), np.empty(y.shape[1]), np.empty(y.shape[1]))
+
+    def refit(self, plan: Plan, part: Tile, alphas: NDArray[np.float64], lo: int) -> None:
+        here = slice(lo, lo + alphas.size)
+        self.coef[:, here], self.intercept[here] = refit_tile(plan, part, alphas)
+        self.mean[here] = tile_mean(plan, part)
+
+    def arrays(self) -> tuple[Array, Array]:
+        return self.coef, cast(from_numpy(self.intercept, self.coef), dtype_name(self.coef))
+
+
+@dataclass(frozen=True)
+class Path:
+    """Chosen penalties (t,), scores (n_alphas, t), score at the choice (t,), weight of the mean curve, weights."""
+
+    alphas: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    cv_scores: NDArray[np.float64]
+    pooling: float
+    weights: Weights
+
+
+def solve_path(
+    plan: Plan,
+    y: Array,
+    grid: NDArray[np.float64],
+    *,
+    closed: str | None,
+    scorer: str | Scorer,
+    alpha_per_target: bool | str,
+    step: int,
+) -> Path:
+    """Score every penalty for every target, choose, and refit once on all samples.
+
+    Parameters
+    ----------
+    plan : Plan
+        What the targets share.
+    y : Array, shape (n, t)
+        Targets.
+    grid : ndarray, shape (n_alphas,)
+        Penalties in the units of the caller.
+    closed : {"loo", "gcv"} or None
+        Closed form in place of the folds of the plan.
+    scorer, alpha_per_target
+        As in `ridge_cv`.
+    step : int
+        Targets at a time.
+    """
+    n_targets, each = y.shape[1], alpha_per_target is True
+    fit, scores = Weights.empty(plan.back.shape[0], y, plan.dtype), np.empty((grid.size, n_targets))
+    kept = np.empty((len(plan.folds), grid.size, n_targets)) if alpha_per_target == POOLED else None
+
+    def score(here: slice, buffers: Buffers) -> None:
+        part = load_tile(plan, y[:, here], buffers)
+        if closed is not None:
+            scores[:, here] = score_closed(plan, part, closed, scorer, grid / plan.scale**2, buffers)
+        else:
+            of_folds = score_tile(plan, part, scorer, buffers)
+            scores[:, here] = mean_over_folds(of_folds)
+            if kept is not None:
+                kept[:, :, here] = of_folds
+        if each:
+            fit.refit(plan, part, choose(scores[:, here], grid, per_target=True)[0], here.start)
+
+    step = in_tiles(score, n_targets, step)
+    pooling = 0.0 if each else 1.0
+    if kept is None:
+        best, cv_scores = choose(scores, grid, per_target=each)
+    else:
+        best, cv_scores, pooling = choose_pooled(kept, scores, grid)
+
+    def refit(here: slice, buffers: Buffers) -> None:
+        fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), best[here], here.start)
+
+    if not each:  # the choice is known only now
+        in_tiles(refit, n_targets, step)
+    return Path(best, scores, cv_scores, pooling, fit)
+
+
+def in_tiles(work: Callable[[slice, Buffers], None], n_targets: int, step: int) -> int:
+    """Call `work` on consecutive targets, on fewer at a time when a device has not the memory; give the last number.
+
+    Raises
+    ------
+    ConfigError
+        If there is no memory for a single target.
+    """
+    lo, buffers, errors = 0, Buffers(), _out_of_memory()
+    while lo < n_targets:
+        here, full = slice(lo, min(lo + step, n_targets)), False
+        try:
+            work(here, buffers)
+            lo = here.stop
+        except errors as error:
+            full = True
+            if step == 1:
+                raise ConfigError(
+                    "The device has no memory for a single target.",
+                    got=str(error),
+                    where="X",
+                    fix="pass fewer samples or features, or arrays on the CPU",
+                ) from error
+        if full:  # outside of the handler, which holds on to what did not fit
+            buffers, step = Buffers(), max(1, min(step, n_targets) // 2)
+            sys.modules["torch"].cuda.empty_cache()
+            warn(f"The device is out of memory; going on with {step} targets at a time.", stacklevel=5)
+    return step
+
+
+def _out_of_memory() -> tuple[type[BaseException], ...]:
+    torch = sys.modules.get("torch")
+    return () if torch is None else (torch.OutOfMemoryError,)
+
+
+def check_scorer(scorer: str | Scorer, closed: str | None = None) -> str | Scorer:
+    """Refuse what is no scorer, or none of generalised cross-validation."""
+    get_scorer(scorer)
+    if closed == "gcv" and scorer != "r2":
+        raise ConfigError(
+            "Generalised cross-validation makes no predictions to score.",
+            expected="scorer='r2'",
+            got=scorer,
+            where="scorer",
+            fix="use folds='loo'",
+        )
+    return scorer
+
+
+def check_tile(tile: int | None, y: Array) -> int:
+    """Number of targets at a time."""
+    if tile is None:
+        return _TILE_CUDA if is_torch(y) and y.is_cuda else TILE
+    if isinstance(tile, bool) or not isinstance(tile, int | np.integer) or tile < 1:
+        raise ConfigError("tile is a number of targets.", expected="an integer >= 1", got=tile, where="tile")
+    return int(tile)
+
+
+def check_choice(alpha_per_target: bool | str, n_folds: int) -> None:
+    """Refuse what is no way to choose an alpha; pooling is measured on folds that are left out."""
+    if alpha_per_target not in (True, False, POOLED):
+        raise ConfigError(
+            "alpha_per_target says how the targets share alphas.",
+            expected=f"True, False or {POOLED!r}",
+            got=alpha_per_target,
+            where="alpha_per_target",
+        )
+    if alpha_per_target == POOLED and n_folds < 2:
+        raise ConfigError(
+            "How much to pool is measured on held-out folds.",
+            expected=">= 2 folds",
+            got=n_folds,
+            where="alpha_per_target",
+            fix="pass folds, or alpha_per_target=True or False",
+        )
