@@ -23,7 +23,6 @@ from himalaya.scoring import r2_score
 from sklearn.model_selection import KFold
 
 from neuroalign.solvers import banded_ridge_cv
-from neuroalign.solvers._band_weights import candidates
 
 N_FOLDS = 5
 
@@ -54,7 +53,7 @@ def peers(x: np.ndarray, y: np.ndarray, bands: np.ndarray, alphas: np.ndarray, g
 
     def kernels() -> object:
         grams = torch.stack([part @ part.T for part in parts])
-        return solve_multiple_kernel_ridge_random_search(grams, target, return_weights="primal", Xs=parts, **options)
+        return solve_multiple_kernel_ridge_random_search(grams, target, return_weights="dual", **options)
 
     return {"himalaya group ridge torch": group, "himalaya multiple kernel torch": kernels}
 
@@ -83,7 +82,9 @@ def main() -> None:
     torch.set_num_threads(1)
     x, y, bands = simulate(options.samples, options.width, options.bands, options.targets)
     (n, p), t, alphas = x.shape, y.shape[1], np.logspace(-2, 4, 10)
-    gammas = candidates(options.bands, options.candidates, 0, np.ones(options.bands, dtype=bool))
+    rng = np.random.default_rng(0)  # himalaya's default samples; none is zero, on which its group ridge fails
+    gammas = np.stack([rng.dirichlet(np.full(options.bands, (0.1, 1.0)[i % 2])) for i in range(options.candidates)])
+    gammas = np.maximum(gammas, 1e-12)
     folds = list(KFold(N_FOLDS).split(x))
     print(f"workload E: n {n}, {options.bands} x {options.width} features, t {t}, 10 alphas, {len(gammas)} candidates")
     rates = print_rates()

@@ -63,7 +63,7 @@ class Refiner:
     ) -> tuple[Floats, float, float]:
         """Better band weights, penalty and score of one target, or those given where none are found."""
         one = targets.y[:, column : column + 1]
-        data = [self._data(fold, one) for fold in range(len(self._fits))]
+        data = [self._data(fold, one, own) for fold, own in enumerate(self._plan.statistics(one))]
         unit, mean = float(targets.unit[column]), float(targets.mean[column])
         start = np.maximum(_log(gamma[self._alive]), _log(gamma.max()) + _FLOOR) - np.log(max(alpha, 1e-300))
         top = float(start.max())
@@ -87,14 +87,14 @@ class Refiner:
             return gamma, alpha, score
         return weights / weights.sum(), float(1.0 / weights.sum()), after
 
-    def _data(self, fold: int, y: Array) -> tuple[Floats, Floats, float, float]:
+    def _data(self, fold: int, y: Array, statistic: Array) -> tuple[Floats, Floats, float, float]:
         """Training statistic, test target about the training mean, its sum of squares, and that mean."""
         part = self._plan.folds[fold]
         test = to_numpy(take(y, as_slice(part.test)))[:, 0]
         centred = self._plan.intercept
         offset = float(to_numpy(take(y, as_slice(part.train))).mean()) if centred else 0.0
         total = float(np.square(test - test.mean()).sum())
-        return to_numpy(self._plan.statistic(fold, y))[:, 0], test - offset, total, offset
+        return to_numpy(statistic)[:, 0], test - offset, total, offset
 
     def _weights(self, delta: Floats) -> Floats:
         weights = np.zeros(len(self._plan.alive))

@@ -11,7 +11,7 @@ In both forms the prediction of the test rows at penalty a is ``rows' diag(1 / (
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 from neuroalign.solvers._arrays import Array, as_slice, cast, eigh, from_numpy, namespace, take, to_numpy, zeros
 from neuroalign.solvers._compress import TOLERANCE, best_cuts, compress
 from neuroalign.solvers._folds import Fold
+from neuroalign.solvers._pairs import Pairs, make_pairs
 
 __all__ = ["BandPlan", "DualBands", "Path", "PrimalBands"]
 
 # Coordinates whose largest shrinkage factor is below this are left out: all of them together are below the precision
 # of the compressed grid.
 _NEGLIGIBLE = {dtype: tolerance / 100 for dtype, tolerance in TOLERANCE.items()}
+# With fewer penalties, or fewer than one test row to this many directions, predictions cost less than their squares.
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,15 @@ class Path:
     keep : coordinates of the statistic that have weight; None is all.
     rotate : (d, k) statistic -> eigenbasis.
     rows : (k, r) test rows about their mean, or what is left of them after `BandPlan.project`.
-    blocks, mix : the shrinkage of all penalties, see `compress`.
+    pairs : what makes squares of predictions without predictions, see `make_pairs`; None where that costs more or
+        would be less precise. blocks, mix : otherwise the shrinkage of all penalties, see `compress`.
     mean_weights : (n_alphas, k) mean test row times the shrinkage, which makes the mean prediction.
     """
 
     keep: Array | None
     rotate: Array
     rows: Array
+    pairs: Pairs | None
     blocks: list[tuple[slice, Array]]
     mix: Array | None
     mean_weights: Array
@@ -57,8 +62,8 @@ class BandPlan(Protocol):
     def path(self, fold: int, gamma: NDArray[np.float64]) -> Path:
         """The path of one fold under one candidate."""
 
-    def statistic(self, fold: int, y: Array) -> Array:
-        """Training statistic (d, t) of centred float64 targets."""
+    def statistics(self, y: Array) -> Iterator[Array]:
+        """Training statistic (d, t) of each fold, of centred float64 targets."""
 
     def project(self, fold: int, y: Array) -> Array:
         """Test targets (n_test, t) -> what predictions can reach of them (r, t)."""
@@ -67,27 +72,49 @@ class BandPlan(Protocol):
         """Weights (p or n, t) on all samples, in the caller's coordinates, of centred float64 targets."""
 
 
-def make_path(
-    gram: Array,
-    rows: Array,
-    gap: Array,
-    alphas: NDArray[np.float64],
-    dtype: str,
-    scale: Array | None,
-    keep: Array | None,
+class _Cuts:
+    """Where the spectrum of a candidate is cut: found in its first fold, and used in the others, which are alike."""
+
+    def __init__(self, alphas: NDArray[np.float64], tolerance: float) -> None:
+        self._alphas, self._tolerance = alphas, tolerance
+        self._gamma: NDArray[np.float64] | None = None
+        self._cuts: NDArray[np.float64] = np.empty(0)
+
+    def get(self, gamma: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Eigenvalues at which new blocks begin."""
+        if self._gamma is None or not np.array_equal(gamma, self._gamma):
+            self._gamma, self._cuts = gamma.copy(), best_cuts(values, self._alphas, self._tolerance)
+        return self._cuts
+
+
+def _path(
+    plan: PrimalBands | DualBands,
+    gamma: NDArray[np.float64],
+    parts: tuple[Array, Array, Array],
+    n_test: int,
+    scale: Array | None = None,
+    keep: Array | None = None,
 ) -> Path:
     """Decompose a training Gram matrix (d, d), and bring test rows (r, d) and their mean gap (d,) into its basis."""
+    (gram, rows, gap), alphas, dtype = parts, plan.alphas, plan.dtype
     values, vectors = eigh(gram)
-    on_host = to_numpy(values)
-    shrinkage = compress(on_host, alphas, best_cuts(on_host, alphas, TOLERANCE[dtype]), TOLERANCE[dtype])
+    on_host, turned = to_numpy(values), vectors.T @ rows.T  # (k, r)
     inverse = 1.0 / (values[None, :] + from_numpy(alphas[:, None], values))
-    rotate = vectors if scale is None else scale[:, None] * vectors
+    pairs, blocks, mix = None, [], None
+    if not plan.whole_rows and alphas.size >= _FEW and turned.shape[1] * _FEW > turned.shape[0]:
+        power = (np.ones_like(on_host) if scale is None else on_host) / n_test
+        pairs = make_pairs(on_host, turned @ turned.T, alphas, power, dtype)
+    if pairs is None:
+        shrinkage = compress(on_host, alphas, plan.cuts.get(gamma, on_host), TOLERANCE[dtype])
+        blocks = [(block.columns, cast(from_numpy(block.basis, rows), dtype)) for block in shrinkage.blocks]
+        mix = None if shrinkage.mix is None else cast(from_numpy(shrinkage.mix, rows), dtype)
     return Path(
         keep=keep,
-        rotate=cast(rotate, dtype),
-        rows=cast(vectors.T @ rows.T, dtype),
-        blocks=[(block.columns, cast(from_numpy(block.basis, rows), dtype)) for block in shrinkage.blocks],
-        mix=None if shrinkage.mix is None else cast(from_numpy(shrinkage.mix, rows), dtype),
+        rotate=cast(vectors if scale is None else scale[:, None] * vectors, dtype),
+        rows=cast(turned, dtype),
+        pairs=pairs,
+        blocks=blocks,
+        mix=mix,
         mean_weights=inverse * (gap @ vectors),
     )
 
@@ -158,7 +185,7 @@ class PrimalBands:
         self.alive = np.array([size.size > 0 for size in sizes])
         self.z = xp.concatenate(parts, axis=1) if xp is np else xp.cat(parts, dim=1)
         self.gram = self.z.T @ self.z
-        self._basis = _LastBasis()
+        self._basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
         self._grams = [self._fold(fold, intercept, whole_rows) for fold in folds]
 
     def _fold(self, fold: Fold, intercept: bool, whole_rows: bool) -> _FoldGram:
@@ -190,18 +217,18 @@ class PrimalBands:
             gram = take(take(gram, index).T, index)
             rows, gap = take(rows.T, index).T, take(gap, index)
         gram = gram * scale[:, None] * scale[None, :]
-        return make_path(gram, rows * scale, gap * scale, self.alphas, self.dtype, scale, index)
+        return _path(self, gamma, (gram, rows * scale, gap * scale), self.folds[fold].test.size, scale, index)
 
-    def statistic(self, fold: int, y: Array) -> Array:
-        """Centred X'Y (k, t) of the training rows; the mean of the training rows of `y` does not matter."""
-        part = self.folds[fold]
-        if part.excluded is None:
-            rows, z = take(y, as_slice(part.train)), take(self.z, as_slice(part.train))
-            cross, total = z.T @ rows, rows.sum(axis=0)
-        else:
-            rows, z = take(y, as_slice(part.excluded)), take(self.z, as_slice(part.excluded))
-            cross, total = self.z.T @ y - z.T @ rows, y.sum(axis=0) - rows.sum(axis=0)
-        return cross - self._grams[fold].mean[:, None] * total
+    def statistics(self, y: Array) -> Iterator[Array]:
+        """Centred X'Y (k, t) of the training rows of each fold."""
+        cross, total = self.z.T @ y, y.sum(axis=0)
+        for fold, part in zip(self.folds, self._grams, strict=True):
+            index = as_slice(fold.train if fold.excluded is None else fold.excluded)
+            rows = take(y, index)
+            own, sums = take(self.z, index).T @ rows, rows.sum(axis=0)
+            if fold.excluded is not None:
+                own, sums = cross - own, total - sums
+            yield own - part.mean[:, None] * sums
 
     def project(self, fold: int, y: Array) -> Array:
         """Test targets on the span of the test rows, where there are more rows than coordinates."""
@@ -235,7 +262,7 @@ class DualBands:
         Of the centred and scaled features, or any positive semi-definite kernel.
     x, columns : Array and list of ndarray, or None
         The features that the kernels are of, for weights of features instead of weights of samples.
-    folds, alphas, intercept, dtype
+    folds, alphas, intercept, dtype, whole_rows
         As in `PrimalBands`.
     """
 
@@ -249,13 +276,14 @@ class DualBands:
         *,
         intercept: bool,
         dtype: str,
+        whole_rows: bool,
     ) -> None:
         self.kernels, self._x, self._columns = kernels, x, columns
         self.folds, self.alphas, self.dtype, self.intercept = folds, alphas, dtype, intercept
         self.alive = np.array([_varies(_centred(kernel) if intercept else kernel, kernel) for kernel in kernels])
         self._gamma: NDArray[np.float64] | None = None
         self._sum: Array = kernels[0]
-        self._basis = _LastBasis()
+        self._basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
 
     def _weighted(self, gamma: NDArray[np.float64]) -> Array:
         """Weighted sum of the kernels; kept until another candidate asks."""
@@ -282,12 +310,13 @@ class DualBands:
         """The path of one fold under one candidate."""
         across, test = self._blocks(self._weighted(gamma), self.folds[fold])
         gap = test.mean(axis=0)
-        return make_path(across, test - gap, gap, self.alphas, self.dtype, None, None)
+        return _path(self, gamma, (across, test - gap, gap), self.folds[fold].test.size)
 
-    def statistic(self, fold: int, y: Array) -> Array:
-        """Centred training targets (m, t)."""
-        rows = take(y, as_slice(self.folds[fold].train))
-        return rows - rows.mean(axis=0) if self.intercept else rows
+    def statistics(self, y: Array) -> Iterator[Array]:
+        """Centred training targets (m, t) of each fold."""
+        for fold in self.folds:
+            rows = take(y, as_slice(fold.train))
+            yield rows - rows.mean(axis=0) if self.intercept else rows
 
     def project(self, fold: int, y: Array) -> Array:
         """Test targets as they are."""

@@ -25,6 +25,7 @@ from neuroalign.solvers._arrays import (
 from neuroalign.solvers._banded_plan import BandPlan, Path
 from neuroalign.solvers._folds import Fold
 from neuroalign.solvers._grid import choose, mean_over_folds
+from neuroalign.solvers._pairs import pair_sums
 from neuroalign.solvers._score import Moments, score_moments
 
 __all__ = ["Best", "Targets", "block_size", "load_targets", "search_block"]
@@ -145,7 +146,7 @@ def _statistics(
     plan: BandPlan, folds: list[Fold], y: Array, scorer: str | Scorer, intercept: bool, dtype: str
 ) -> Iterator[_FoldTargets]:
     targets = load_targets(y, intercept=intercept)
-    for number, fold in enumerate(folds):
+    for number, (fold, statistic) in enumerate(zip(folds, plan.statistics(targets.y), strict=True)):
         test = take(targets.y, as_slice(fold.test))
         test_mean = test.mean(axis=0)
         train_mean = take(targets.y, as_slice(fold.train)).mean(axis=0) if intercept else test_mean * 0.0
@@ -154,7 +155,7 @@ def _statistics(
         total = to_numpy(column_dot(centred, centred))
         near = plan.project(number, centred)
         yield _FoldTargets(
-            statistic=contiguous(cast(plan.statistic(number, targets.y).T, dtype)),
+            statistic=contiguous(cast(statistic.T, dtype)),
             test=contiguous(cast(near.T, dtype)),
             total=np.where(flat, np.nan, total),
             beyond=np.maximum(total - to_numpy(column_dot(near, near)), 0.0),
@@ -182,6 +183,11 @@ def _score(
         predicted = _mixed(path, b, None, n_alphas, buffers)
         return _score_predictions(predicted, mean + fold.train_mean, fold, scorer)
     bias = fold.gap - mean
+    if path.pairs is not None:
+        square, product = pair_sums(path.pairs, b, fold.test @ path.rows.T, buffers)
+        error = np.maximum(fold.total - 2.0 * product + square, 0.0)
+        moments = Moments(fold.n_test, fold.total, error, bias, np.maximum(square, 0.0), product)
+        return score_moments(scorer, moments)
     if scorer == "r":
         predicted = _mixed(path, b, None, n_alphas, buffers)
         square = to_numpy(cast(xp.einsum("atr,atr->at", predicted, predicted), "float64"))

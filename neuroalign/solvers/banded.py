@@ -235,13 +235,11 @@ def _make_plan(
     data: _Data, split: list[Any], grid: NDArray[np.float64], intercept: bool, whole_rows: bool
 ) -> tuple[PrimalBands | DualBands, float]:
     """The statistics of the features, and the power of two that they were divided by."""
+    options: dict[str, Any] = {"intercept": intercept, "dtype": data.dtype, "whole_rows": whole_rows}
     if data.x is None:
         unit = _power_of_two(max(float(abs(kernel).max()) for kernel in data.kernels) ** 0.5)
         kernels = [kernel / unit**2 for kernel in data.kernels]
-        return (
-            DualBands(kernels, None, [], split, grid / unit**2, intercept=intercept, dtype=data.dtype),
-            unit,
-        )
+        return DualBands(kernels, None, [], split, grid / unit**2, **options), unit
     x = cast(data.x, "float64")
     mean = x.mean(axis=0) if intercept else x[0] * 0.0
     x = x - mean
@@ -250,10 +248,9 @@ def _make_plan(
         x = x * from_numpy((~flat).astype(np.float64), x)
     unit = _power_of_two(float(abs(x).max()))
     x = x / unit
-    options: dict[str, Any] = {"intercept": intercept, "dtype": data.dtype}
     alphas = grid / unit**2
     if x.shape[1] <= min(fold.train.size for fold in split):
-        return PrimalBands(x, data.columns, split, alphas, whole_rows=whole_rows, **options), unit
+        return PrimalBands(x, data.columns, split, alphas, **options), unit
     kernels = []
     for columns in data.columns:
         part = take(x.T, as_slice(columns))

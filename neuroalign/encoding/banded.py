@@ -1,0 +1,229 @@
+"""Banded ridge encoding models: several feature spaces, each with a weight of its own."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from neuroalign.errors import ConfigError
+from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.linear import RidgeModel
+from neuroalign.linear._ridge import as_labelled, pair_labels
+from neuroalign.protocol import Labels, Samples, check_shape
+from neuroalign.solvers import banded_ridge_cv, default_alphas
+
+
+class BandedRidgeEncoder(RidgeModel):
+    """Predict brain responses from several feature spaces, with a penalty for each of them.
+
+    The weight of every band and the penalty are chosen for every target by inner folds, so that a space that does not
+    help a target is left out of it. Bands are first brought to the same total variance, so that their weights can be
+    compared and neither units nor numbers of features matter.
+
+    Parameters
+    ----------
+    alphas : array_like, optional
+        Grid of penalties on ``X'X`` of the centred and scaled bands. By default a wide grid around their mean
+        eigenvalue.
+    cv : int, str, splitter or list of (train, test), optional
+        Inner folds, as in `RidgeEncoder`.
+    scorer : {'r2', 'r', 'ev'} or callable
+        Chooses weights and penalty and is what `score` reports.
+    search : {'random', 'gradient'}
+        How band weights are searched, see `neuroalign.solvers.banded_ridge_cv`; the gradient search takes a few
+        decompositions for every target.
+    n_iter : int
+        Number of band weights to try: equal ones, each band alone, then random ones.
+    random_state : int, optional
+        Seed of the random ones.
+    nan : {'mask', 'raise'}
+        Targets that are not finite get NaN scores and a warning, or are refused.
+    unlabelled : {'refuse', 'allow'}
+        What to do when only one of X and y carries labels.
+
+    Attributes
+    ----------
+    coef_ : DataArray or ndarray
+        Weights of the features as given, (*feature dims, *target dims).
+    band_weights_ : DataArray or ndarray
+        Weight of each band, (band, *target dims); sums to 1 over the bands.
+    intercept_, alphas_, cv_scores_ : DataArray or ndarray
+        One value a target.
+    bands_ : ndarray
+        Names of the bands.
+    alpha_edges_ : list of float
+        Share of targets at the smallest and at the largest penalty of the grid.
+
+    References
+    ----------
+    Nunez-Elizalde, A. O., Huth, A. G. and Gallant, J. L. (2019). Voxelwise encoding models with non-spherical
+    multivariate normal priors. NeuroImage 197, 482-492. Dupre la Tour, T. et al. (2022). Feature-space selection with
+    banded ridge regression. NeuroImage 264, 119728.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from neuroalign.align import join
+    >>> rng = np.random.default_rng(0)
+    >>> ids = {"stimulus": [f"image-{n}" for n in range(80)]}
+    >>> vision, words = (xr.DataArray(rng.normal(size=(80, 6)), dims=("stimulus", "unit"), coords=ids) for _ in "ab")
+    >>> y = xr.DataArray(vision.values[:, :2] + rng.normal(size=(80, 2)), dims=("stimulus", "voxel"), coords=ids)
+    >>> X, y = join({"vision": vision, "semantics": words}, y)
+    >>> encoder = BandedRidgeEncoder(random_state=0).fit(X, y)
+    >>> bool((encoder.band_weights_.sel(band="vision") > 0.5).all())
+    True
+    """
+
+    alpha_per_target = True
+    fit_intercept = True
+
+    def __init__(
+        self,
+        *,
+        alphas: ArrayLike | None = None,
+        cv: Any = None,
+        scorer: Any = "r2",
+        search: str = "random",
+        n_iter: int = 30,
+        random_state: int | None = None,
+        nan: str = "mask",
+        unlabelled: str = "refuse",
+    ) -> None:
+        self.alphas = alphas
+        self.cv = cv
+        self.scorer = scorer
+        self.search = search
+        self.n_iter = n_iter
+        self.random_state = random_state
+        self.nan = nan
+        self.unlabelled = unlabelled
+
+    def fit(self, X: Any, y: Any, groups: ArrayLike | None = None, *, bands: ArrayLike | None = None) -> Self:
+        """Learn from features and responses.
+
+        Parameters
+        ----------
+        X : DataArray or array, shape (n_samples, n_features)
+            Features. Bands are read from the coordinate ``band``, which `neuroalign.align.join` makes.
+        y : DataArray or array, shape (n_samples,) or (n_samples, n_targets)
+            Responses.
+        groups : array_like, shape (n_samples,), optional
+            Groups that the inner folds keep together.
+        bands : array_like, shape (n_features,), optional
+            The band of each feature, where X does not say. Without both, all features are one band.
+
+        Returns
+        -------
+        self
+            The fitted estimator.
+
+        Raises
+        ------
+        ConfigError
+            If `bands` does not mark every feature.
+        """
+        self._bands = bands
+        try:
+            return super().fit(X, y, groups)
+        finally:
+            del self._bands
+
+    @property
+    def band_weights_(self) -> Any:
+        """Weight of each band, (band, *target dims)."""
+        full = self._full(self.solution_gammas_)
+        if not self.labelled_:
+            return full.reshape(len(full), *self.target_labels_.shape)
+        return pair_labels(self._band_labels(), self.target_labels_).wrap(full).assign_attrs(units="1")
+
+    def predict_bands(self, X: Any) -> Any:
+        """Predict responses from each band on its own.
+
+        Parameters
+        ----------
+        X : DataArray or array, shape (n_samples, n_features)
+            Features given to `fit`.
+
+        Returns
+        -------
+        DataArray or ndarray
+            Dims (band, sample, *targets). Their sum over bands plus `intercept_` is what `predict` gives.
+        """
+        check_is_fitted(self)
+        values, samples = self._open_x(X, fitting=False)
+        coef = self.solution_coef_.astype(values.dtype, copy=False)
+        inside = [self.feature_bands_ == band for band in range(len(self.bands_))]
+        parts = self._full(np.stack([values[:, part] @ coef[part] for part in inside]))
+        if samples.dim is None:
+            return parts.reshape(*parts.shape[:2], *self.target_labels_.shape)
+        along = {n: ((samples.dim,), v) for n, v in samples.coords.items() if n not in self.target_labels_.dims}
+        front = Labels(("band", samples.dim), parts.shape[:2], {**self._band_labels().coords, **along})
+        return pair_labels(front, self.target_labels_).wrap(parts)
+
+    def _band_labels(self) -> Labels:
+        return Labels(("band",), (len(self.bands_),), {"band": (("band",), self.bands_)})
+
+    _state_names = RidgeModel._state_names | {"solution_gammas_", "bands_", "feature_bands_"}
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        check_shape(self, "feature_bands_", (self.n_features_in_,))
+        n_bands = len(self.bands_)
+        if self.feature_bands_.dtype.kind not in "iu" or set(self.feature_bands_.tolist()) != set(range(n_bands)):
+            raise ValueError("feature_bands_ does not number the bands")
+        check_shape(self, "solution_gammas_", (n_bands, self.solution_alphas_.size), finite=self._learned())
+
+    def _name_bands(self) -> NDArray[Any]:
+        """The band of each feature: as given, as the coordinate says, or one for all."""
+        features = self.feature_labels_
+        known = features.coords.get("band")
+        if self._bands is not None:
+            labels = np.asarray(self._bands)
+            if labels.shape != (features.size,):
+                raise ConfigError(
+                    "bands must mark every feature.", expected=(features.size,), got=labels.shape, where="bands"
+                )
+            return labels
+        if known is None:
+            return np.full(features.size, "features", dtype=object)
+        dims, values = known
+        shape = tuple(n if dim in dims else 1 for dim, n in zip(features.dims, features.shape, strict=True))
+        order = np.argsort([features.dims.index(dim) for dim in dims])
+        return np.broadcast_to(np.transpose(values, order).reshape(shape), features.shape).ravel()
+
+    def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
+        names = self._name_bands()
+        text, first, code = np.unique(names.astype(str), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        self.bands_ = names[first[order]]
+        self.feature_bands_ = np.argsort(order)[code.ravel()]
+        scale = self._scales(X, len(text))[self.feature_bands_]
+        scaled = (X / scale).astype(X.dtype)
+        result = banded_ridge_cv(
+            scaled,
+            Y,
+            bands=self.feature_bands_,
+            alphas=default_alphas(scaled) if self.alphas is None else self.alphas,
+            folds=resolve_cv(self.cv, as_labelled(X, samples), None, groups),
+            scorer=self.scorer,
+            search=self.search,
+            n_iter=self.n_iter,
+            random_state=self.random_state,
+        )
+        self.solution_coef_ = (np.asarray(result.coef) / scale[:, None]).astype(result.coef.dtype)
+        self.solution_gammas_ = np.asarray(result.gammas)
+        self._store(result, Y)
+
+    def _scales(self, X: NDArray[Any], n_bands: int) -> NDArray[np.float64]:
+        """Square root of the total variance of each band; 1 for a constant one."""
+        low = X.min(axis=0).astype(np.float64)
+        spread = np.maximum(X.max(axis=0) - low, 0.0)
+        size = float(spread.max()) or 1.0  # squares of femtotesla would underflow
+        variance = np.square((X.astype(np.float64) - low) / size).mean(axis=0)
+        variance -= np.square((X.astype(np.float64) - low).mean(axis=0) / size)
+        variance[spread == 0] = 0.0
+        total = np.bincount(self.feature_bands_, weights=np.maximum(variance, 0.0), minlength=n_bands)
+        return np.where(total > 0, np.sqrt(total) * size, 1.0)
