@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroalign.convert._pick import pick, split
-from neuroalign.convert._surfaces import PERSONAL
+from neuroalign.convert._pick import kept_meta, pick, split, time_step
 from neuroalign.errors import SchemaError, require
 
 __all__ = ["cifti_record", "to_cifti"]
@@ -37,14 +34,14 @@ def cifti_record(header: Any, *, keep_phi: bool = False) -> str:
     axes = require("nibabel.cifti2.cifti2_axes", "fmri")
     rows, columns = header.get_axis(0), header.get_axis(1)
     content: dict[str, Any] = {
-        "meta": _meta(header.matrix.metadata or {}, keep_phi),
+        "meta": kept_meta(header.matrix.metadata or {}, keep_phi),
         "n_vertices": {str(name): int(n) for name, n in columns.nvertices.items()},
     }
     if isinstance(rows, axes.SeriesAxis):
         content["start"] = float(rows.start)
     else:
         names = zip(rows.name.tolist(), rows.meta.tolist(), strict=True)
-        content["maps"] = [[name, _meta(meta, keep_phi)] for name, meta in names]
+        content["maps"] = [[name, kept_meta(meta, keep_phi)] for name, meta in names]
     if isinstance(rows, axes.LabelAxis):
         content["labels"] = [
             [[int(key), str(name), [float(c) for c in colour]] for key, (name, colour) in table.items()]
@@ -59,10 +56,6 @@ def cifti_record(header: Any, *, keep_phi: bool = False) -> str:
             for name, voxels, vertices in zip(columns.name, columns.voxels, columns.vertices, strict=True)
         }
     return json.dumps(content)
-
-
-def _meta(content: Mapping[str, Any], keep_phi: bool) -> dict[str, str]:
-    return {str(k): str(v) for k, v in content.items() if keep_phi or k not in PERSONAL}
 
 
 def to_cifti(obj: xr.Dataset | xr.DataArray, variable: str | None = None, **indexers: Any) -> Any:
@@ -148,14 +141,11 @@ def _rows(rows: xr.DataArray, dim: str | None, record: dict[str, Any]) -> Any:
 def _series(rows: xr.DataArray, record: dict[str, Any]) -> Any:
     axes = require("nibabel.cifti2.cifti2_axes", "fmri")
     times = rows["time"].values if "time" in rows.coords else np.empty(0)
-    steps = np.diff(times)
-    step = float(rows.attrs["tr"]) if "tr" in rows.attrs else float(steps[0]) if steps.size else math.nan
-    if steps.size and not np.allclose(steps, step, rtol=1e-6):
-        if not np.allclose(steps, steps[0], rtol=1e-6):
-            raise SchemaError("The time points are not equally spaced.", expected=f"every {step:g} s", got=times[:5])
-        step = float(steps[0])
-    if not step > 0:
-        raise SchemaError("No repetition time.", expected="attrs['tr'] in s", got=step)
+    step = time_step(rows)
+    if step is None and times.size > 1:
+        raise SchemaError("The time points are not equally spaced.", expected="equal steps", got=times[:5])
+    if step is None:
+        raise SchemaError("No repetition time.", expected="attrs['tr'] in s", got=rows.attrs.get("tr"))
     start = float(record.get("start", 0.0)) + (float(times[0]) if times.size else 0.0)
     return axes.SeriesAxis(start, step, len(rows), "SECOND")
 

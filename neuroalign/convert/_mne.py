@@ -164,7 +164,7 @@ def to_mne(obj: xr.Dataset | xr.DataArray) -> Any:
             got=f"{int((np.diff(ticks) != 1).sum())} jumps",
             fix="convert the stretches one by one",
         )
-    info = _info(ds, variable, sfreq)
+    info = _info(ds, sfreq)
     if "trial" not in variable.dims:
         return _to_raw(mne, ds, variable.transpose("channel", "time"), info, int(ticks[0]))
     values = variable.transpose("trial", "channel", "time").values.astype(np.float64)
@@ -178,7 +178,7 @@ def _as_dataset(obj: xr.Dataset | xr.DataArray) -> xr.Dataset:
     return obj.to_dataset(name=obj.name or "values").assign_attrs(obj.attrs)
 
 
-def _info(ds: xr.Dataset, variable: xr.DataArray, sfreq: float) -> Any:
+def _info(ds: xr.Dataset, sfreq: float) -> Any:
     """Measurement info of the channels that are there, by what their coordinates say."""
     mne = require("mne", "eeg")
     names, kinds = ds["channel"].values.tolist(), _column(ds, "channel_type", "misc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,12 @@ import xarray as xr
 
 from neuroalign.errors import ConfigError, SchemaError
 
-__all__ = ["as_read", "pick", "split"]
+__all__ = ["PERSONAL", "as_read", "kept_meta", "pick", "split", "time_step"]
 
 #: Taken from a Dataset with several variables when none is named.
 _MAIN = ("bold", "map", "label", "score")
+#: Metadata of GIFTI and CIFTI that name people, dates or the folders of a lab.
+PERSONAL = frozenset({"UserName", "Date", "WorkingDirectory", "Provenance", "ParentProvenance"})
 
 
 def pick(obj: xr.Dataset | xr.DataArray, variable: str | None, indexers: Mapping[str, Any]) -> xr.DataArray:
@@ -129,3 +132,19 @@ def split(array: xr.DataArray, space: tuple[str, ...], target: str) -> tuple[xr.
     ordered = array if rows else array.expand_dims("row")
     dim = rows[0] if rows else None
     return ordered.transpose(dim or "row", *space), dim
+
+
+def time_step(array: xr.DataArray) -> float | None:
+    """Seconds from one volume to the next, ``tr`` where the times agree; None where they are not equally spaced."""
+    steps = np.diff(array["time"].values) if "time" in array.coords else np.empty(0)
+    tr = array.attrs.get("tr")
+    if not steps.size:
+        return float(tr) if tr else None
+    if not np.allclose(steps, steps[0], rtol=1e-6) or steps[0] <= 0:
+        return None
+    return float(tr) if tr and math.isclose(steps[0], tr, rel_tol=1e-6) else float(steps[0])
+
+
+def kept_meta(content: Mapping[str, Any], keep_phi: bool) -> dict[str, str]:
+    """Metadata of a GIFTI or CIFTI file as text, without people, dates and folders unless `keep_phi`."""
+    return {str(k): str(v) for k, v in content.items() if keep_phi or k not in PERSONAL}

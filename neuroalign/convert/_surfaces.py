@@ -10,15 +10,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from neuroalign.convert._pick import as_read, pick, split
+from neuroalign.convert._pick import as_read, kept_meta, pick, split
 from neuroalign.errors import ConfigError, SchemaError, require
 
-__all__ = ["PERSONAL", "gifti_record", "to_gifti"]
+__all__ = ["SIDES", "gifti_record", "named_sides", "to_gifti"]
 
-#: Metadata of GIFTI and CIFTI that name people, dates or the folders of a lab.
-PERSONAL = frozenset({"UserName", "Date", "WorkingDirectory", "Provenance", "ParentProvenance"})
-
-_SIDES = {"L": "CortexLeft", "R": "CortexRight"}
+#: Hemisphere -> what GIFTI calls it.
+SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 _PRIMARY = "AnatomicalStructurePrimary"
 
 
@@ -40,20 +38,22 @@ def gifti_record(images: Mapping[str, Any], *, keep_phi: bool = False) -> str:
     return json.dumps({side: _record(image, keep_phi) for side, image in images.items()})
 
 
-def _meta(content: Mapping[str, Any], keep_phi: bool) -> dict[str, str]:
-    return {str(k): str(v) for k, v in content.items() if keep_phi or k not in PERSONAL}
+def named_sides(image: Any) -> set[str]:
+    """Hemispheres that the metadata of a GIFTI image name, of the file or of its arrays."""
+    written = {str(part.meta.get(_PRIMARY)) for part in (image, *image.darrays)}
+    return {side for side, name in SIDES.items() if name in written}
 
 
 def _record(image: Any, keep_phi: bool) -> dict[str, Any]:
     arrays = []
     for array in image.darrays:
-        entry = {"intent": int(array.intent), "encoding": int(array.encoding), "meta": _meta(array.meta, keep_phi)}
+        entry = {"intent": int(array.intent), "encoding": int(array.encoding), "meta": kept_meta(array.meta, keep_phi)}
         if (system := array.coordsys) is not None and (system.dataspace or system.xformspace):
             entry["coordsys"] = [int(system.dataspace), int(system.xformspace), np.asarray(system.xform).tolist()]
         arrays.append(entry)
     alike = all(entry == arrays[0] for entry in arrays)
     return {
-        "meta": _meta(image.meta, keep_phi),
+        "meta": kept_meta(image.meta, keep_phi),
         "labels": [[int(e.key), str(e.label), [e.red, e.green, e.blue, e.alpha]] for e in image.labeltable.labels],
         "n_nodes": _n_nodes(image),
         "arrays": arrays[:1] if alike else arrays,
@@ -136,7 +136,7 @@ def to_gifti(
 
 
 def _present(obj: Any) -> list[str]:
-    return [side for side in _SIDES if (obj["hemi"].values == side).any()]
+    return [side for side in SIDES if (obj["hemi"].values == side).any()]
 
 
 def _dense(part: xr.DataArray, fill: float, n_nodes: int | None) -> NDArray[Any]:
@@ -167,7 +167,7 @@ def _image(values: NDArray[Any], part: xr.DataArray, dim: str | None, side: str,
     arrays = [_array(row, entry) for row, entry in zip(values, entries, strict=True)]
     meta = known.get("meta", {})
     if not any(_PRIMARY in content for content in (meta, *(entry["meta"] for entry in entries))):
-        meta = {**meta, _PRIMARY: _SIDES[side]}
+        meta = {**meta, _PRIMARY: SIDES[side]}
     table = nib.gifti.GiftiLabelTable()
     for key, name, colour in known.get("labels", []) if part.dtype.kind in "iu" else []:
         label = nib.gifti.GiftiLabel(key, *colour)
@@ -216,7 +216,7 @@ def _mesh(ds: xr.Dataset, side: str, known: dict[str, Any]) -> Any:
     corners = corners[(corners >= 0).all(axis=1)].astype(np.int32)
     codes = nib.nifti1.intent_codes
     entries = known.get("arrays") or [
-        {"intent": int(codes.code["NIFTI_INTENT_POINTSET"]), "encoding": 3, "meta": {_PRIMARY: _SIDES[side]}},
+        {"intent": int(codes.code["NIFTI_INTENT_POINTSET"]), "encoding": 3, "meta": {_PRIMARY: SIDES[side]}},
         {"intent": int(codes.code["NIFTI_INTENT_TRIANGLE"]), "encoding": 3, "meta": {}},
     ]
     values = {int(codes.code["NIFTI_INTENT_POINTSET"]): points, int(codes.code["NIFTI_INTENT_TRIANGLE"]): corners}

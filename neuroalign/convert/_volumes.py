@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import DTypeLike, NDArray
 
 from neuroalign import schema
-from neuroalign.convert._pick import as_read, pick, split
+from neuroalign.convert._pick import as_read, pick, split, time_step
 from neuroalign.errors import ConfigError, SchemaError, require
 
 __all__ = ["nifti_header", "to_nifti"]
@@ -242,7 +242,7 @@ def _set_clock(header: Any, array: xr.DataArray, dim: str | None) -> None:
     if dim is None:
         return
     space_unit = int(header["xyzt_units"]) & 0x07
-    step = _step(array) if dim == "time" else None
+    step = time_step(array) if dim == "time" else None
     if step is None:
         header["pixdim"][4], header["xyzt_units"] = (0 if dim == "time" else 1), space_unit
         return
@@ -252,14 +252,3 @@ def _set_clock(header: Any, array: xr.DataArray, dim: str | None) -> None:
         header["pixdim"][4], header["xyzt_units"] = step, space_unit | 8
     first = float(array["time"].values[0]) if "time" in array.coords else 0.0
     header["toffset"] = float(header["toffset"]) + first / _SECONDS[int(header["xyzt_units"]) & 0x38]
-
-
-def _step(array: xr.DataArray) -> float | None:
-    """Seconds from one volume to the next; None where they are not equally spaced."""
-    steps = np.diff(array["time"].values) if "time" in array.coords else np.empty(0)
-    tr = array.attrs.get("tr")
-    if not steps.size:
-        return float(tr) if tr else None
-    if not np.allclose(steps, steps[0], rtol=1e-6) or steps[0] <= 0:
-        return None
-    return float(tr) if tr and math.isclose(steps[0], tr, rel_tol=1e-6) else float(steps[0])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from neuroalign import schema
 from neuroalign.convert import gifti_record
+from neuroalign.convert._surfaces import SIDES, named_sides
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
 from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs, space_of
 from neuroalign.loaders._nifti import check_memory
@@ -25,7 +26,6 @@ from neuroalign.loaders._xml import nibabel_errors, scan_xml
 
 __all__ = ["other_hemisphere", "read_gifti"]
 
-_SIDES = {"L": "CortexLeft", "R": "CortexRight"}
 #: Where names carry the hemisphere: the pattern has the letter (L/R) or word as its one group.
 _NAMES = (r"(?:^|_)hemi-([LR])(?=[_.])", r"^([lr])h(?=\.)", r"_([lr])h(?=[._])", r"\.([LR])(?=\.)")
 _ITEM_SIZE = {"UINT8": 1, "INT16": 2, "INT32": 4, "FLOAT32": 4, "FLOAT64": 8}
@@ -189,7 +189,7 @@ def read_gifti(
     kinds = {side: _kind(path, image) for side, (path, image) in sides.items()}
     if len(set(kinds.values())) > 1:
         raise SchemaError("The hemispheres hold different things.", expected="the same in both", got=kinds)
-    sides = {side: sides[side] for side in _SIDES if side in sides}
+    sides = {side: sides[side] for side in SIDES if side in sides}
     space = space or space_of(next(iter(sides.values()))[0].name)
     record = {"gifti": gifti_record({side: image for side, (_, image) in sides.items()}, keep_phi=keep_phi)}
     common: dict[str, Any] = {"space": space, "attrs": record}
@@ -212,10 +212,9 @@ def _open(path: Path, max_bytes: int) -> tuple[Any, list[Path]]:
 
 
 def _hemisphere(path: Path, image: Any, hemi: str | None) -> str:
-    if hemi is not None and hemi not in _SIDES:
+    if hemi is not None and hemi not in SIDES:
         raise ConfigError("Unknown hemisphere.", expected="hemi='L' or hemi='R'", got=hemi)
-    written = {str(m.get("AnatomicalStructurePrimary")) for m in (image.meta, *(a.meta for a in image.darrays))}
-    found = {side for side, name in _SIDES.items() if name in written} or {
+    found = named_sides(image) or {
         match.group(1).upper() for pattern in _NAMES if (match := re.search(pattern, path.name))
     }
     if hemi is None and len(found) == 1:

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from neuroalign.convert._surfaces import named_sides
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.protocol import Labels
 
@@ -183,16 +184,12 @@ def _gifti_table(image: Any) -> tuple[NDArray[Any], dict[int, str]]:
 
 def _side(image: Any, sites: Labels) -> str:
     """Hemisphere of one GIFTI image: as it says, or the only one that the data have."""
-    told = [dict(part.meta).get("AnatomicalStructurePrimary", "") for part in (image, *image.darrays)]
-    for side, word in (("L", "CortexLeft"), ("R", "CortexRight")):
-        if word in told:
-            return side
-    there = sorted(set(sites.coords["hemi"][1].tolist())) if "hemi" in sites.coords else []
+    there = named_sides(image) or (set(sites.coords["hemi"][1].tolist()) if "hemi" in sites.coords else set())
     if len(there) != 1:
         raise ConfigError(
             "The hemisphere of the atlas is unknown.", expected="{'L': image, 'R': image}", got="one GIFTI image"
         )
-    return str(there[0])
+    return str(there.pop())
 
 
 def _from_cifti(image: Any, sites: Labels) -> Atlas:

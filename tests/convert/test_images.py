@@ -13,7 +13,7 @@ from nibabel.cifti2 import cifti2_axes
 
 from neuroalign import schema
 from neuroalign.convert import to_cifti, to_gifti, to_nifti
-from neuroalign.convert._surfaces import PERSONAL
+from neuroalign.convert._pick import PERSONAL
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders import read_fmri
 
