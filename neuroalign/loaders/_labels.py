@@ -76,9 +76,10 @@ class Request:
 def channel_types(
     path: Path, first: Any, declared: Declared, reader: str, request: Request, notes: list[str]
 ) -> list[str]:
-    names, types = list(first.ch_names), list(map(str, first.get_channel_types()))
+    with _mne.read_errors(path):
+        names, types = list(first.ch_names), list(map(str, first.get_channel_types()))
     if reader == "brainvision":
-        types = _brainvision_types(path, names, types, declared, request, notes)
+        types = _brainvision_types(path, types, declared, request, notes)
     if request.retype is not None:
         changes = request.retype(names, types)
         types = [changes.get(name, kind) for name, kind in zip(names, types, strict=True)]
@@ -95,7 +96,7 @@ def _given_unit(name: str, request: Request, told: Mapping[str, str]) -> tuple[s
 
 
 def _brainvision_types(
-    path: Path, names: list[str], types: list[str], declared: Declared, request: Request, notes: list[str]
+    path: Path, types: list[str], declared: Declared, request: Request, notes: list[str]
 ) -> list[str]:
     """Restore channels that MNE calls ``misc`` for a unit that it does not know."""
     types, unknown = list(types), {}
