@@ -16,12 +16,14 @@ class RidgeEncoder(RidgeModel):
         Grid of penalties on ``X'X`` of the centred features, as in scikit-learn. By default a wide grid scaled by the
         mean eigenvalue of ``X'X``.
     cv : int, str, splitter or list of (train, test), optional
-        Inner folds. A name is a coordinate of `X` whose values are left out one by one, such as ``"run"``. By default
-        stimuli stay together where they repeat, else runs, else contiguous blocks.
+        Inner folds. A name is a coordinate of `X` whose values are left out one by one, such as ``"run"``; ``"loo"``
+        and ``"gcv"`` are leave-one-out and generalised cross-validation in closed form, for independent samples. By
+        default stimuli stay together where they repeat, else runs, else contiguous blocks.
     scorer : {'r2', 'r', 'ev'} or callable
         Chooses the penalty and is what `score` reports.
-    alpha_per_target : bool
-        Choose a penalty for every target, or one for all.
+    alpha_per_target : bool or 'pooled'
+        Choose a penalty for every target, or one for all; ``"pooled"`` draws every target towards all of them, as much
+        as helps on held-out folds, which is safer with few samples.
     fit_intercept : bool
         Learn an intercept.
     nan : {'mask', 'raise'}

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from neuroalign.errors import ConfigError, warn
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
-from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, zeros
+from neuroalign.solvers._arrays import Array, Buffers, from_numpy, is_torch, zeros
 from neuroalign.solvers._closed import score_closed
 from neuroalign.solvers._grid import POOLED, choose, choose_pooled, mean_over_folds
 from neuroalign.solvers._plan import Plan
-from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile, tile_mean
+from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile
 
 __all__ = ["TILE", "Path", "Weights", "check_choice", "check_scorer", "check_tile", "in_tiles", "solve_path"]
 
@@ -30,19 +30,17 @@ class Weights:
 
     coef: Array
     intercept: NDArray[np.float64]
-    mean: NDArray[np.float64]
 
     @classmethod
     def empty(cls, n_rows: int, y: Array, dtype: str) -> Weights:
-        return cls(zeros((n_rows, y.shape[1]), dtype, y), np.empty(y.shape[1]), np.empty(y.shape[1]))
+        return cls(zeros((n_rows, y.shape[1]), dtype, y), np.empty(y.shape[1]))
 
     def refit(self, plan: Plan, part: Tile, alphas: NDArray[np.float64], lo: int) -> None:
         here = slice(lo, lo + alphas.size)
         self.coef[:, here], self.intercept[here] = refit_tile(plan, part, alphas)
-        self.mean[here] = tile_mean(plan, part)
 
     def arrays(self) -> tuple[Array, Array]:
-        return self.coef, cast(from_numpy(self.intercept, self.coef), dtype_name(self.coef))
+        return self.coef, from_numpy(self.intercept, self.coef)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from neuroalign.solvers._compress import TOLERANCE, Compressed, best_cuts, compr
 from neuroalign.solvers._folds import Fold, check_folds, is_partition
 from neuroalign.solvers._pairs import Pairs, make_pairs
 
-__all__ = ["FoldBasis", "Plan", "make_plan"]
+__all__ = ["FoldBasis", "Plan", "make_kernel_plan", "make_plan"]
 
 _CHUNK = 2048  # rows (primal) or features (dual) in float64 at a time
 _MIX, _ELEMENT = 4.0, 100.0  # cost of a mixing operation and of an element of a prediction, in those of a large product
@@ -125,14 +125,9 @@ def make_plan(
     """
     n = x.shape[0]
     split = [] if folds is None else check_folds(folds, n)
-    partition = bool(split) and is_partition(split, n)
-    order: NDArray[np.intp] | None = None
-    if partition:  # rows of a fold side by side: views instead of copies in every tile
-        order = np.concatenate([fold.excluded for fold in split if fold.excluded is not None])
-        if (order == np.arange(n)).all():
-            order = None
-        else:
-            x, split = take(x, order), _reorder(split, order)
+    order, split, partition = _fold_order(split, n)
+    if order is not None:
+        x = take(x, order)
     mean = _column_mean(x) if intercept else np.zeros(x.shape[1])
     features = _Features(x, mean, _power_of_two_scale(x, mean))
     dual = x.shape[1] > min((fold.train.size for fold in split), default=n)
@@ -219,6 +214,52 @@ def _dual(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
     return values, vectors, back, (_dual_fold(gram, fold, intercept) for fold in split)
 
 
+def make_kernel_plan(
+    kernel: Array,
+    folds: Iterable[tuple[ArrayLike, ArrayLike]],
+    alphas: NDArray[np.float64],
+    *,
+    intercept: bool,
+    dtype: str,
+    whole_rows: bool = False,
+) -> Plan:
+    """Decompose a kernel once for all targets; the weights of its plan are those of the training samples.
+
+    Parameters
+    ----------
+    kernel : Array of float64, shape (n, n)
+        Symmetric, finite.
+    folds, alphas, intercept, dtype, whole_rows
+        As in `make_plan`.
+    """
+    n = kernel.shape[0]
+    split = check_folds(folds, n)
+    order, split, partition = _fold_order(split, n)
+    mean = to_numpy(kernel.mean(axis=0)) if intercept else np.zeros(n)
+    back_order = slice(None) if order is None else np.argsort(order)
+    if order is not None:
+        kernel = take(take(kernel, order).T, order)
+    centred = kernel
+    if intercept:
+        rows = kernel.mean(axis=0)
+        centred = kernel - rows[:, None] - rows[None, :] + rows.mean()
+    values, vectors = eigh(centred)
+    grid = alphas, best_cuts(to_numpy(values), alphas, TOLERANCE[dtype])
+    return Plan(
+        x=cast(vectors, dtype),
+        values=values,
+        back=cast(contiguous(take(vectors, back_order)), dtype),
+        x_mean=mean,
+        scale=1.0,
+        order=order,
+        dual=True,
+        intercept=intercept,
+        dtype=dtype,
+        partition=partition,
+        folds=[_finish(_dual_fold(kernel, fold, intercept), fold, grid, dtype, whole_rows) for fold in split],
+    )
+
+
 def _dual_fold(gram: Array, fold: Fold, intercept: bool) -> _Basis:
     columns = as_slice(fold.train)
     across = take(take(gram, columns).T, columns)  # (train, train), symmetric
@@ -296,6 +337,19 @@ def _power_of_two_scale(x: Array, mean: NDArray[np.float64]) -> float:
     for lo in range(0, x.shape[0], _CHUNK):
         largest = max(largest, float(abs(cast(x[lo : lo + _CHUNK], "float64") - shift).max()))
     return float(2.0 ** np.round(np.log2(largest))) if largest > 0 else 1.0
+
+
+def _fold_order(split: list[Fold], n: int) -> tuple[NDArray[np.intp] | None, list[Fold], bool]:
+    """Order in which the rows of a fold are side by side, so that tiles are views instead of copies; folds in it.
+
+    None when there is no such order or rows are in it; and whether every row is left out of exactly one fold.
+    """
+    if not split or not is_partition(split, n):
+        return None, split, False
+    order = np.concatenate([fold.excluded for fold in split if fold.excluded is not None])
+    if (order == np.arange(n)).all():
+        return None, split, True
+    return order, _reorder(split, order), True
 
 
 def _reorder(folds: list[Fold], order: NDArray[np.intp]) -> list[Fold]:

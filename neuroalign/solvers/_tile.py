@@ -27,7 +27,7 @@ from neuroalign.solvers._pairs import pair_sums
 from neuroalign.solvers._plan import FoldBasis, Plan
 from neuroalign.solvers._score import Moments, score_moments
 
-__all__ = ["Tile", "load_tile", "refit_tile", "score_tile", "tile_mean"]
+__all__ = ["Tile", "load_tile", "refit_tile", "score_tile"]
 
 
 @dataclass(frozen=True)
@@ -213,9 +213,5 @@ def refit_tile(plan: Plan, tile: Tile, alphas: NDArray[np.float64]) -> tuple[Arr
     if not plan.intercept:
         return coef, np.where(known, 0.0, np.nan)
     offset = to_numpy(from_numpy(plan.x_mean, coef) @ cast(coef, "float64"))
-    return coef, np.where(known, tile_mean(plan, tile) - offset, np.nan)
-
-
-def tile_mean(plan: Plan, tile: Tile) -> NDArray[np.float64]:
-    """Means of the targets (t,), zero without an intercept."""
-    return tile.mean + tile.unit * to_numpy(column_mean(tile.y)) * plan.intercept
+    mean = tile.mean + tile.unit * to_numpy(column_mean(tile.y))
+    return coef, np.where(known, mean - offset, np.nan)

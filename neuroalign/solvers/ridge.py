@@ -34,7 +34,7 @@ class RidgeCVResult:
     coef : Array, shape (n_features, n_targets)
         Weights, refitted on all samples; NaN for targets for which no alpha could be chosen. Constant targets have
         zero weights, because every alpha gives them.
-    intercept : Array, shape (n_targets,)
+    intercept : Array of float64, shape (n_targets,)
         Offsets; zero with ``fit_intercept=False``.
     alphas : Array of float64, shape (n_targets,)
         The chosen penalties; NaN for targets without a score.
@@ -47,9 +47,6 @@ class RidgeCVResult:
         grid should reach further.
     pooling : float
         Weight of the mean curve of scores in the choice: 0 for an alpha for every target, 1 for a shared one.
-    x_mean, y_mean : Array of float64, shape (n_features,) and (n_targets,)
-        Means of the samples, zero with ``fit_intercept=False``. ``(X - x_mean) @ coef + y_mean`` keeps digits that
-        ``X @ coef + intercept`` loses when features are far from zero.
     """
 
     coef: Array
@@ -59,8 +56,6 @@ class RidgeCVResult:
     cv_scores: Array
     edge: NDArray[np.float64]
     pooling: float = 0.0
-    x_mean: Array | None = None
-    y_mean: Array | None = None
 
     @property
     def n_unscored(self) -> int:
@@ -157,8 +152,6 @@ def ridge_cv(
         cv_scores=from_numpy(path.cv_scores, x),
         edge=edge_fractions(path.alphas, grid),
         pooling=path.pooling,
-        x_mean=from_numpy(plan.x_mean, x),
-        y_mean=from_numpy(path.weights.mean, x),
     )
 
 
@@ -185,7 +178,7 @@ def ridge(
     -------
     coef : Array, shape (n_features, n_targets)
         Weights.
-    intercept : Array, shape (n_targets,)
+    intercept : Array of float64, shape (n_targets,)
         Offsets; zero with ``fit_intercept=False``.
 
     Raises
