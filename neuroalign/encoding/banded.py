@@ -213,9 +213,10 @@ class BandedRidgeEncoder(RidgeModel):
             n_iter=self.n_iter,
             random_state=self.random_state,
         )
-        self.solution_coef_ = (np.asarray(result.coef) / scale[:, None]).astype(result.coef.dtype)
         self.solution_gammas_ = np.asarray(result.gammas)
         self._store(result, Y)
+        # Weights are given for the features as they came.
+        self.solution_coef_ = (np.asarray(result.coef) / scale[:, None]).astype(result.coef.dtype)
 
     def _scales(self, X: NDArray[Any], n_bands: int) -> NDArray[np.float64]:
         """Square root of the total variance of each band; 1 for a constant one."""
