@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import xarray as xr
+
+from neuroalign.errors import ConfigError
 from neuroalign.linear import TRFModel
 
 
@@ -62,3 +66,48 @@ class TRFEncoder(TRFModel):
     def response_(self) -> Any:
         """The response functions, (*feature dims, lag, *target dims)."""
         return self.coef_
+
+    def response_interval(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        level: float = 0.95,
+        n_resamples: int = 200,
+        random_state: int | np.random.Generator | None = None,
+    ) -> Any:
+        """Intervals of the response functions, from runs (or stretches of a single run) drawn with replacement.
+
+        Parameters
+        ----------
+        X, y : DataArray or array
+            What the model was fitted on.
+        level : float, default 0.95
+            Share of such intervals that hold the expected response. Penalties pull responses towards zero, and the
+            interval goes with them.
+        n_resamples : int, default 200
+            Number of draws.
+        random_state : int or Generator, optional
+            Seed of the draws.
+
+        Returns
+        -------
+        DataArray or array
+            Dims (bound, *feature dims, lag, *target dims), ``bound`` being lower and upper.
+
+        Raises
+        ------
+        SchemaError
+            If there are fewer than three runs or stretches.
+
+        References
+        ----------
+        Efron, B. and Tibshirani, R. J. (1993). An Introduction to the Bootstrap, chapter 12.
+        """
+        if not 0.0 < level < 1.0:
+            raise ConfigError("Not a level.", expected="0 < level < 1", got=level, where="level")
+        reach = self._reach(X, y, level, n_resamples, random_state)
+        low, high = (self._with_lags(self.solution_coef_ + side * reach) for side in (-1, 1))
+        if not self.labelled_:
+            return np.stack([low, high])
+        return xr.concat([low, high], dim=xr.Variable("bound", ["lower", "upper"]))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.stats
+import xarray as xr
 from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from neuroalign.align import segment_slices
+from neuroalign.align import check_same_samples, segment_slices
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear._ridge import LinearModel, pair_labels
-from neuroalign.protocol import Labels, Samples, check_shape, segment_labels
-from neuroalign.solvers import default_alphas, trf_cv, trf_predict
+from neuroalign.protocol import Labels, Samples, check_shape, open_samples, segment_labels
+from neuroalign.solvers import default_alphas, trf_cv, trf_errors, trf_lags, trf_predict
 
 #: A single run is cut into this many stretches, so that there is something to leave out.
 N_STRETCHES = 5
@@ -81,9 +85,15 @@ class TRFModel(LinearModel):
             folds=self._folds(pieces, samples, groups),
             scorer=self.scorer,
             runs=[next(n for n, run in enumerate(runs) if piece.start < run.stop) for piece in pieces],
+            gap=int(np.ptp(self.lag_samples_)),  # between stretches of the only run; runs of their own have none
         )
-        self.solution_coef_ = np.asarray(result.coef)  # (n_lags, n_features, n_targets)
-        self._store(result, Y)
+        self._store(result, Y)  # coef (n_lags, n_features, n_targets)
+
+    def _stored(self) -> dict[str, tuple[str, Labels]]:
+        features, lags = self.feature_labels_, self._direction * self.lag_samples_ / (self.sfreq_ or 1.0)
+        coords = {**features.coords, "lag": (("lag",), lags)}
+        labels = Labels(("lag", *features.dims), (len(lags), *features.shape), coords)
+        return super()._stored() | {"coef": ("solution_coef_", labels)}
 
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         if samples.sfreq is not None and self.sfreq_ and abs(samples.sfreq - self.sfreq_) > 1e-6 * self.sfreq_:
@@ -93,6 +103,39 @@ class TRFModel(LinearModel):
         pieces = segment_slices(segment_labels(samples), samples.n)
         parts = [trf_predict(X[piece], self.solution_coef_, lags=self.lag_samples_) for piece in pieces]
         return np.asarray((np.concatenate(parts) + self.solution_intercept_).astype(X.dtype))
+
+    def _reach(self, X: Any, y: Any, level: float, n_resamples: int, random_state: Any) -> NDArray[np.float64]:
+        """Half the width of intervals of the weights, (n_lags, n_features, n_targets)."""
+        check_is_fitted(self)
+        values, samples = self._open_x(X, fitting=False)
+        targets, along = self._open_known_y(X, y)
+        check_consistent_length(values, targets)
+        samples = replace(samples, coords={**along, **samples.coords})
+        pieces = self._stretches(self._runs(samples, None), samples, None)
+        errors = trf_errors(
+            [values[piece] for piece in pieces],
+            [targets[piece] for piece in pieces],
+            lags=self.lag_samples_,
+            alphas=self.solution_alphas_,
+            n_resamples=n_resamples,
+            random_state=random_state,
+        )
+        quantile = scipy.stats.t.ppf((1 + level) / 2, len(pieces) - 1)
+        return np.asarray(errors * quantile)
+
+    def _open_known_y(self, X: Any, y: Any) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
+        """Targets that were learned, and the labels of their samples; refused where they are not those of the fit."""
+        self._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
+        along: dict[str, NDArray[Any]] = {}
+        if isinstance(y, xr.DataArray):
+            if isinstance(X, xr.DataArray):
+                check_same_samples(X, y)
+            values, samples, labels = open_samples(self.target_labels_.arrange(y))
+            self.target_labels_.check_same(labels, "The targets of y")
+            along = samples.coords
+        else:
+            values = np.asarray(y).reshape(len(y), -1)
+        return np.ascontiguousarray(values[:, ~self.masked_targets_]), along
 
     _state_names = LinearModel._state_names | {"sfreq_", "lag_samples_"}
 
@@ -125,14 +168,8 @@ class TRFModel(LinearModel):
             )
         return None if rate is None else float(rate)
 
-    def _lag_samples(self) -> NDArray[np.int64]:
-        if not (np.isfinite([self.tmin, self.tmax]).all() and self.tmin <= self.tmax):
-            raise ConfigError(
-                "Empty window of lags.", expected="finite tmin <= tmax", got=f"tmin={self.tmin}, tmax={self.tmax}"
-            )
-        rate = self.sfreq_ or 1.0
-        lags = np.arange(round(self.tmin * rate), round(self.tmax * rate) + 1)
-        return np.sort(self._direction * lags)
+    def _lag_samples(self) -> NDArray[np.intp]:
+        return np.sort(self._direction * trf_lags(self.tmin, self.tmax, self.sfreq_ or 1.0))
 
     def _runs(self, samples: Samples, groups: ArrayLike | None) -> list[slice]:
         """Unbroken runs; the groups of a plain array count as runs."""

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
-from neuroalign.solvers._arrays import (
-    Array,
-    cast,
-    column_dot,
-    dtype_name,
-    eigh,
-    from_numpy,
-    is_torch,
-    matrix,
-    namespace,
-    to_numpy,
-)
+from neuroalign.solvers._arrays import Array, cast, dtype_name, eigh, from_numpy, namespace, to_numpy
 from neuroalign.solvers._folds import Fold, check_folds
 from neuroalign.solvers._grid import check_alphas, choose, edge_fractions, mean_over_folds
-from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags, lag_sums, weighted_sum
+from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags
 from neuroalign.solvers._score import Moments, score_moments
+from neuroalign.solvers._segments import Segments, check_lags, check_runs, check_segments, constant, make_segments
 
-__all__ = ["TRFCVResult", "trf_cv"]
+__all__ = ["TRFCVResult", "solve_segments", "trf_cv", "trf_predict"]
 
 _BLOCK = 2**21  # elements of (n_alphas, n_lags * F, C) that exist at a time
 
@@ -84,6 +72,7 @@ def trf_cv(
     fit_intercept: bool = True,
     alpha_per_target: bool = True,
     runs: ArrayLike | None = None,
+    gap: int = 0,
 ) -> TRFCVResult:
     """Temporal response functions with the penalty of every target chosen by cross-validation over segments.
 
@@ -114,6 +103,9 @@ def trf_cv(
     runs : array-like, shape (n_segments,), optional
         Run of each segment. Segments of a run follow each other without a break: they are apart in the folds, and one
         piece in the final fit.
+    gap : int, default 0
+        Samples of a run on either side of a test segment that are not trained on, so that what the lags and the slow
+        parts of the signals share does not reach from one into the other. Needs `runs`.
 
     Returns
     -------
@@ -142,68 +134,24 @@ def trf_cv(
     >>> result.coef[:, 0, 0].round(1) + 0.0
     array([0., 0., 1., 0.])
     """
-    xs, ys, like = _check_segments(X, Y)
-    delays, grid = _check_lags(lags), check_alphas(alphas)
+    xs, ys = check_segments(X, Y)
+    delays, grid, like, small = check_lags(lags), check_alphas(alphas), xs[0], dtype_name(*xs, *ys)
     get_scorer(scorer)
     split = check_folds(folds, len(xs), "segments")
-    small = dtype_name(*xs, *ys)
-    data = _prepare(xs, ys, delays, split, fit_intercept)
-    scores = mean_over_folds(np.stack([_score_fold(data, fold, grid, scorer) for fold in split]))
+    data = make_segments(xs, ys, delays, split, intercept=fit_intercept, runs=check_runs(runs, len(xs)), gap=gap)
+    scores = mean_over_folds(np.stack([_score_fold(data, fold, grid, scorer) for fold in data.folds]))
     scores[:, data.bad | data.flat] = np.nan
     best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
-    coef, intercept = _refit(data, best, None if runs is None else np.asarray(runs))
+    coef, intercept = solve_segments(data, data.whole(), best)
     return TRFCVResult(
         coef=cast(coef, small),
-        intercept=cast(from_numpy(intercept, like), small),
+        intercept=cast(intercept, small),
         lags=delays,
         alphas=from_numpy(best, like),
         scores=from_numpy(scores, like),
         cv_scores=from_numpy(cv_scores, like),
         edge=edge_fractions(best, grid),
     )
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Checked float64 segments, and their sums over groups that no fold tells apart."""
-
-    xs: list[Array]
-    ys: list[Array]  # centred by y_mean
-    y_mean: NDArray[np.float64]
-    bad: NDArray[np.bool_]
-    flat: NDArray[np.bool_]
-    lags: NDArray[np.intp]
-    intercept: bool
-    groups: list[LagSums]
-    group_of: NDArray[np.intp]  # (n_segments,)
-
-    def sums(self, segments: NDArray[np.intp]) -> LagSums:
-        """Sums over segments; a segment may count more than once."""
-        first = [int(np.flatnonzero(self.group_of == g)[0]) for g in range(len(self.groups))]
-        counts = np.bincount(segments, minlength=len(self.xs))
-        return weighted_sum(self.groups, counts[first].tolist())
-
-
-def _prepare(xs: list[Array], ys: list[Array], lags: NDArray[np.intp], split: list[Fold], intercept: bool) -> _Data:
-    xp = namespace(xs[0])
-    bad = (
-        sum((to_numpy((~xp.isfinite(y)).any(axis=0)).astype(int) for y in ys), start=np.zeros(ys[0].shape[1], int)) > 0
-    )
-    good = from_numpy(~bad, xs[0])
-    ys = [xp.where(good, cast(y, "float64"), 0.0) for y in ys]
-    flat = np.all([to_numpy((y == ys[0][:1]).all(axis=0)) for y in ys], axis=0)
-    mean = sum((y.sum(axis=0) for y in ys[1:]), start=ys[0].sum(axis=0)) / sum(len(y) for y in ys)
-    mean = xp.where(from_numpy(flat, mean), ys[0][0], mean) if intercept else mean * 0.0
-    ys, xs = [y - mean for y in ys], [cast(x, "float64") for x in xs]
-    pattern = np.array(
-        [np.bincount(side, minlength=len(xs)) for fold in split for side in (fold.train, fold.test)]
-    )  # (2 * n_folds, n_segments): segments with equal columns are never told apart
-    unique, group_of = np.unique(pattern, axis=1, return_inverse=True)
-    groups = []
-    for g in range(unique.shape[1]):
-        members = np.flatnonzero(group_of.ravel() == g)
-        groups.append(lag_sums([xs[i] for i in members], [ys[i] for i in members], lags))
-    return _Data(xs, ys, to_numpy(mean), bad, flat, lags, intercept, groups, group_of.ravel())
 
 
 @dataclass(frozen=True)
@@ -222,16 +170,16 @@ def _centre(sums: LagSums, intercept: bool) -> _Centred:
     return _Centred(gram, sums.xy - sums.n * x[:, None] * y[None, :], x, y)
 
 
-def _score_fold(data: _Data, fold: Fold, grid: NDArray[np.float64], scorer: str | Scorer) -> NDArray[np.float64]:
+def _score_fold(data: Segments, fold: Fold, grid: NDArray[np.float64], scorer: str | Scorer) -> NDArray[np.float64]:
     """Scores of the test segments, shape (n_alphas, C)."""
     train = _centre(data.sums(fold.train), data.intercept)
     values, vectors = eigh(train.gram)
     b = vectors.T @ train.xy  # (k, C)
-    step = max(1, _BLOCK // (grid.size * max(b.shape[0], 1)))
     weights = 1.0 / (values[None, :] + from_numpy(grid, values)[:, None])  # (n_alphas, k)
     if callable(scorer):
         return np.stack([_score_predictions(data, fold, train, vectors @ (w[:, None] * b), scorer) for w in weights])
     test = _TestMoments.of(data, fold, train, vectors)
+    step = max(1, _BLOCK // (grid.size * max(b.shape[0], 1)))
     parts = [test.part(b, weights, lo, lo + step) for lo in range(0, b.shape[1], step)]
     return np.concatenate([score_moments(scorer, part) for part in parts], axis=1)
 
@@ -248,19 +196,17 @@ class _TestMoments:
     total: NDArray[np.float64]  # (C,)
 
     @classmethod
-    def of(cls, data: _Data, fold: Fold, train: _Centred, vectors: Array) -> _TestMoments:
+    def of(cls, data: Segments, fold: Fold, train: _Centred, vectors: Array) -> _TestMoments:
         sums = data.sums(fold.test)
         test = _centre(sums, True)
-        y = namespace(test.y).concatenate([data.ys[i] for i in fold.test], axis=0)
-        flat = to_numpy((y == y[:1]).all(axis=0))
-        y = y - test.y
+        total = to_numpy(sums.yy - sums.n * test.y * test.y).clip(min=0.0)
         return cls(
-            n=len(y),
+            n=round(sums.n),
             gram=vectors.T @ test.gram @ vectors,
             xy=vectors.T @ test.xy,
             x=(test.x - train.x) @ vectors,
             bias=to_numpy(test.y - train.y),
-            total=np.where(flat, np.nan, to_numpy(column_dot(y, y))),
+            total=np.where(constant([data.ys[i] for i in fold.test]), np.nan, total),
         )
 
     def part(self, b: Array, weights: Array, lo: int, hi: int) -> Moments:
@@ -280,12 +226,30 @@ class _TestMoments:
         )
 
 
-def _score_predictions(data: _Data, fold: Fold, train: _Centred, coef: Array, scorer: Scorer) -> NDArray[np.float64]:
+def _score_predictions(data: Segments, fold: Fold, train: _Centred, coef: Array, scorer: Scorer) -> NDArray[np.float64]:
     """Score of a function of (y_true, y_pred), in the units of the caller."""
-    offset = data.y_mean + to_numpy(train.y - train.x @ coef)
-    predicted = [to_numpy(_predict(data.xs[i], coef, data.lags)) + offset for i in fold.test]
-    truth = [to_numpy(data.ys[i]) + data.y_mean for i in fold.test]
+    offset = to_numpy(_offset(data, train, coef))
+    predicted = [to_numpy(_predict(cast(data.xs[i], "float64"), coef, data.lags)) + offset for i in fold.test]
+    truth = [to_numpy(data.targets(data.ys[i]) + data.y_mean) for i in fold.test]
     return np.asarray(scorer(np.concatenate(truth), np.concatenate(predicted)), dtype=np.float64)
+
+
+def _offset(data: Segments, moments: _Centred, coef: Array) -> Array:
+    """Intercepts (C,) of weights (n_lags * F, C)."""
+    x_mean = (moments.x.reshape(data.lags.size, -1) + data.x_mean).reshape(-1)
+    return data.y_mean + moments.y - x_mean @ coef if data.intercept else data.y_mean
+
+
+def solve_segments(data: Segments, sums: LagSums, alphas: NDArray[np.float64]) -> tuple[Array, Array]:
+    """Response functions (n_lags, F, C) and intercepts (C,) from sums over segments."""
+    known = ~data.bad & (~np.isnan(alphas) | (data.flat if data.intercept else False))
+    moments = _centre(sums, data.intercept)
+    values, vectors = eigh(moments.gram)
+    penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas), values)
+    coef = vectors @ ((vectors.T @ moments.xy) / (values[:, None] + penalty[None, :]))
+    xp, known = namespace(coef), from_numpy(known, coef)
+    intercept = xp.where(known, _offset(data, moments, coef), float("nan"))
+    return xp.where(known, coef, float("nan")).reshape(data.lags.size, -1, coef.shape[1]), intercept
 
 
 def _predict(x: Array, coef: Array, lags: NDArray[np.intp]) -> Array:
@@ -316,70 +280,4 @@ def trf_predict(x: Array, coef: Array, *, lags: ArrayLike) -> Array:
     >>> trf_predict(np.array([[1.0], [0.0], [0.0]]), np.array([[[1.0]], [[0.5]]]), lags=[0, 1])[:, 0]
     array([1. , 0.5, 0. ])
     """
-    return _predict(cast(x, "float64"), cast(coef.reshape(-1, coef.shape[2]), "float64"), _check_lags(lags))
-
-
-def _whole(data: _Data, runs: NDArray[Any] | None) -> LagSums:
-    """Sums over everything, with the segments of a run joined."""
-    every = np.arange(len(data.xs))
-    if runs is None or len(np.unique(runs)) == len(runs):
-        return data.sums(every)
-    if runs.shape != every.shape:
-        raise SchemaError("Not one run a segment.", expected=every.shape, got=runs.shape, where="runs")
-    join = namespace(data.xs[0]).concatenate
-    pieces = [np.flatnonzero(runs == run) for run in dict.fromkeys(runs.tolist())]
-    xs, ys = ([join([part[i] for i in piece], axis=0) for piece in pieces] for part in (data.xs, data.ys))
-    return lag_sums(xs, ys, data.lags)
-
-
-def _refit(data: _Data, alphas: NDArray[np.float64], runs: NDArray[Any] | None) -> tuple[Array, NDArray[np.float64]]:
-    """Response functions (n_lags, F, C) and intercepts (C,) on all segments."""
-    known = ~data.bad & (~np.isnan(alphas) | (data.flat if data.intercept else False))
-    whole = _centre(_whole(data, runs), data.intercept)
-    values, vectors = eigh(whole.gram)
-    penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas), values)
-    coef = vectors @ ((vectors.T @ whole.xy) / (values[:, None] + penalty[None, :]))
-    coef = namespace(coef).where(from_numpy(known, coef), coef, float("nan"))
-    intercept = data.y_mean + to_numpy(whole.y - whole.x @ coef) if data.intercept else np.where(known, 0.0, np.nan)
-    return coef.reshape(data.lags.size, -1, coef.shape[1]), intercept
-
-
-def _check_lags(lags: ArrayLike) -> NDArray[np.intp]:
-    values = np.atleast_1d(np.asarray(list(lags) if isinstance(lags, range) else lags))
-    if values.ndim != 1 or values.size == 0 or values.dtype.kind not in "iu" or (np.diff(values) != 1).any():
-        raise ConfigError(
-            "lags must be consecutive rising integers, in samples.",
-            expected="for example range(-3, 10)",
-            got=values,
-            where="lags",
-        )
-    return values.astype(np.intp)
-
-
-def _check_segments(
-    X: Sequence[ArrayLike | Array], Y: Sequence[ArrayLike | Array]
-) -> tuple[list[Array], list[Array], Array]:
-    for segments, name in ((X, "X"), (Y, "Y")):
-        if not isinstance(segments, list | tuple) or not segments:
-            raise SchemaError(
-                f"{name} must be a list of segments.",
-                expected="one (n_samples, n_columns) array for each segment",
-                got=type(segments).__name__,
-                where=name,
-                fix=f"pass [{name}] for a single segment",
-            )
-    if len(X) != len(Y):
-        raise SchemaError("X and Y differ in their number of segments.", expected=len(X), got=len(Y), where="Y")
-    like = next((segment for segment in (*X, *Y) if is_torch(segment)), X[0])
-    xs = [matrix(x, f"X[{i}]", like=like, finite=True) for i, x in enumerate(X)]
-    ys = [matrix(y, f"Y[{i}]", like=like) for i, y in enumerate(Y)]
-    for i, (x, y) in enumerate(zip(xs, ys, strict=True)):
-        expected = ((len(x), xs[0].shape[1]), (len(x), ys[0].shape[1]))
-        if (tuple(x.shape), tuple(y.shape)) != expected:
-            raise SchemaError(
-                "Segments do not fit together.",
-                expected=f"X {expected[0]} and Y {expected[1]}",
-                got=f"X {tuple(x.shape)} and Y {tuple(y.shape)}",
-                where=f"segment {i}",
-            )
-    return xs, ys, xs[0]
+    return _predict(cast(x, "float64"), cast(coef.reshape(-1, coef.shape[2]), "float64"), check_lags(lags))

@@ -15,6 +15,7 @@ from neuroalign.decoding import TRFDecoder
 from neuroalign.encoding import TRFEncoder
 from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
 from neuroalign.metrics import SCORERS
+from neuroalign.solvers import trf_cv
 
 SFREQ = 50.0
 LENGTHS = (211, 97, 160, 40)
@@ -293,4 +294,48 @@ def test_a_target_that_is_never_tested_warns():
     assert np.isnan(model.coef_.values[..., 1]).all()
     assert np.isfinite(model.coef_.values[..., [0, 2]]).all()
     with pytest.raises(SchemaError, match="No penalty could be chosen"):
+        TRFEncoder(sfreq=50.0).fit(x.values[:5], y.values[:5])
+    with pytest.raises(ConfigError, match="leaves nothing to train on"):
         TRFEncoder(sfreq=50.0, tmax=0.04).fit(x.values[:5], y.values[:5])
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_intervals_of_the_response(labelled):
+    x, y, _ = recording((200,) * 8, noise=0.5)
+    y[3, 1] = np.nan
+    if not labelled:
+        x, y = x.values, y.values
+    with pytest.warns(NeuroalignWarning, match="1 of 3 targets hold NaN"):
+        model = TRFEncoder(tmax=0.1, sfreq=SFREQ, alphas=[10.0]).fit(x, y)
+    interval = model.response_interval(x, y, random_state=0)
+    low, high = np.asarray(interval)
+    response = np.asarray(model.response_)
+    assert ((low < response) & (response < high))[..., [0, 2]].all()
+    assert np.isnan(low[..., 1]).all()
+    wider = np.asarray(model.response_interval(x, y, level=0.99, random_state=0))
+    ratio = (wider[1] - wider[0])[..., [0, 2]] / (high - low)[..., [0, 2]]
+    np.testing.assert_allclose(
+        ratio, 3.3554 / 2.3060, rtol=1e-3
+    )  # t of 8 degrees of freedom: the gap makes nine pieces
+    if labelled:
+        assert interval.dims == ("bound", "unit", "lag", "channel")
+        assert interval["bound"].values.tolist() == ["lower", "upper"]
+        with pytest.raises(SchemaError):
+            model.response_interval(x, y.isel(channel=[0, 1]))
+        with pytest.raises(SchemaError, match="Too few segments"):
+            model.response_interval(x[:400], y[:400])
+    with pytest.raises(ConfigError, match="level"):
+        model.response_interval(x, y, level=95)
+
+
+@pytest.mark.filterwarnings("ignore:The grid of alphas")
+def test_what_is_near_a_stretch_is_not_trained_on():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((1000, 2)), rng.standard_normal((1000, 3))
+    grid, lags = np.logspace(0, 4, 5), range(11)
+    model = TRFEncoder(tmax=0.2, sfreq=SFREQ, alphas=grid).fit(x, y)
+    folds = [(np.delete(np.arange(5), k), [k]) for k in range(5)]
+    pieces = [slice(200 * k, 200 * k + 200) for k in range(5)]
+    data = [x[p] for p in pieces], [y[p] for p in pieces]
+    same = trf_cv(*data, lags=lags, alphas=grid, folds=folds, runs=[0] * 5, gap=10)
+    np.testing.assert_allclose(model.cv_scores_, same.cv_scores)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -82,13 +84,13 @@ def test_moments_are_those_of_the_explicit_design(lengths, first, count, f, seed
     lags = np.arange(first, first + count)
     xs = [rng.standard_normal((n, f)) for n in lengths]
     ys = [rng.standard_normal((n, 2)) for n in lengths]
-    sums = lag_sums(xs, ys, lags)
+    sums = lag_sums(zip(xs, ys, strict=True), lags)
     design = np.concatenate([delayed(x, lags) for x in xs])
     np.testing.assert_allclose(sums.gram(), design.T @ design, atol=1e-12)
     np.testing.assert_allclose(sums.xy, design.T @ np.concatenate(ys), atol=1e-12)
     np.testing.assert_allclose(sums.x, design.sum(axis=0), atol=1e-12)
     np.testing.assert_allclose(sums.y, np.concatenate(ys).sum(axis=0), atol=1e-12)
-    twice = weighted_sum([sums, lag_sums(xs[:1], ys[:1], lags), sums], [1, 2, 0])
+    twice = weighted_sum([sums, lag_sums([(xs[0], ys[0])], lags), sums], [1, 2, 0])
     edge = delayed(xs[0], lags)
     np.testing.assert_allclose(twice.gram(), design.T @ design + 2 * edge.T @ edge, atol=1e-12)
 
@@ -102,7 +104,7 @@ def test_long_segments_go_through_in_chunks():
         lo, hi = max(lag, 0), min(9000 + lag, 9000)
         design[lo:hi, i] = x[lo - lag : hi - lag]
     design = design.reshape(9000, -1)
-    sums = lag_sums([x], [y], lags)
+    sums = lag_sums([(x, y)], lags)
     np.testing.assert_allclose(sums.gram(), design.T @ design, atol=1e-9)
     np.testing.assert_allclose(sums.xy, design.T @ y, atol=1e-9)
 
@@ -127,6 +129,97 @@ def test_mne_receptive_field(lags):
         fit_intercept=False,
     )
     np.testing.assert_allclose(mine.coef.transpose(2, 1, 0), peer.coef_, atol=1e-8)
+
+
+@pytest.mark.parametrize("lags", [range(-2, 6), range(10)])
+def test_mtrfpy(lags):
+    """mTRFpy averages X'X over trials and takes it times the time step; its weights are per second."""
+    mtrf = pytest.importorskip("mtrf")
+    xs, ys = data(lags, lengths=(300, 280, 250))
+    sfreq, lam = 64.0, 3.0
+    peer = mtrf.TRF()
+    peer.train(xs, ys, sfreq, lags[0] / sfreq, lags[-1] / sfreq, lam, verbose=False)
+    mine = trf_cv(xs, ys, lags=lags, alphas=[lam * sfreq * len(xs)], folds=[([1, 2], [0])])
+    np.testing.assert_allclose(peer.times * sfreq, list(lags))
+    np.testing.assert_allclose(peer.weights / sfreq, mine.coef.transpose(1, 0, 2), atol=1e-9)
+    np.testing.assert_allclose(np.ravel(peer.bias) / sfreq, mine.intercept, atol=1e-8)
+
+
+@pytest.mark.parametrize("lags", [range(-3, 12), range(40)])
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+def test_smooth_features_with_large_offsets(lags, kind):
+    """Envelopes with a k^-3 spectrum, 100 sd away from zero: as exact as the dense design in float64."""
+    rng = np.random.default_rng(0)
+    xs, ys = [], []
+    for n in (700, 512, 333):
+        spectrum = np.fft.rfft(rng.standard_normal((n, 2)), axis=0) / np.arange(1, n // 2 + 2)[:, None] ** 1.5
+        x = np.fft.irfft(spectrum, n=n, axis=0)
+        x = (x / x.std(axis=0) + [100.0, -100.0]).astype(kind)
+        y = np.roll(x, 4, axis=0) @ rng.standard_normal((2, 3)) + 3 * rng.standard_normal((n, 3)) + [300.0, 0.0, -300.0]
+        xs.append(x)
+        ys.append(y.astype(kind))
+    folds = [([0, 1], [2]), ([0, 2], [1]), ([1, 2], [0])]
+    result = trf_cv(xs, ys, lags=lags, alphas=GRID, folds=folds)
+    scores, best, coef, offset = the_loop(xs, ys, lags, folds, "r")
+    np.testing.assert_allclose(result.scores, scores, atol=1e-8)
+    np.testing.assert_array_equal(result.alphas, best)
+    np.testing.assert_allclose(result.coef, coef, atol=1e-6)
+    np.testing.assert_allclose(result.intercept, offset, rtol=1e-6 if kind == "f4" else 1e-9)
+
+
+def test_no_delayed_design_in_memory():
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal((6000, 8)).astype("f4") for _ in range(4)]
+    ys = [rng.standard_normal((6000, 4)).astype("f4") for _ in range(4)]
+    folds = [([0, 1], [2, 3]), ([2, 3], [0, 1])]
+    trf_cv(xs, ys, lags=range(60), alphas=[1.0], folds=folds)  # what is loaded on first use
+    tracemalloc.start()
+    try:
+        trf_cv(xs, ys, lags=range(60), alphas=[1.0, 10.0], folds=folds)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    design = 24000 * 60 * 8 * 4
+    assert peak < design / 2
+
+
+@pytest.mark.parametrize("gap", [0, 1, 7, 60])
+def test_gap_between_stretches_of_a_run(gap):
+    lags = range(-2, 6)
+    xs, ys = data(lags, lengths=(50, 40, 60, 45, 30))
+    runs, split = ["a", "a", "a", "a", "b"], [([0, 2, 3, 4], [1]), ([0, 1, 4], [3]), ([1, 3, 4], [0, 2])]
+    result = trf_cv(xs, ys, lags=lags, alphas=GRID, folds=split, runs=runs, gap=gap)
+    rows = np.cumsum([0, *(len(x) for x in xs)])
+    expected = []
+    for train, test in split:
+        kept_x, kept_y = [], []
+        for i in train:
+            place = np.arange(rows[i], rows[i + 1])
+            near = [np.arange(rows[j] - gap, rows[j + 1] + gap) for j in test if runs[j] == runs[i]]
+            kept = ~np.isin(place, np.concatenate([*near, [-1]]))
+            if kept.any():
+                kept_x.append(xs[i][kept])
+                kept_y.append(ys[i][kept])
+        n = len(kept_x)
+        parts = [*kept_x, *(xs[i] for i in test)], [*kept_y, *(ys[i] for i in test)]
+        fold = [(np.arange(n), np.arange(n, len(parts[0])))]
+        expected.append(trf_cv(*parts, lags=lags, alphas=GRID, folds=fold).scores)
+    np.testing.assert_allclose(result.scores, np.mean(expected, axis=0), atol=1e-10)
+    whole = trf_cv(xs, ys, lags=lags, alphas=[1.0], folds=split, runs=runs)
+    again = trf_cv(xs, ys, lags=lags, alphas=[1.0], folds=split, runs=runs, gap=gap)
+    np.testing.assert_array_equal(whole.coef, again.coef)  # nothing is left out of the final fit
+
+
+def test_torch_gives_the_same():
+    torch = pytest.importorskip("torch")
+    for lags in (range(-2, 5), range(-3, 12)):
+        xs, ys = data(lags)
+        mine = trf_cv(xs, ys, lags=lags, alphas=GRID, folds=FOLDS, runs=[0, 0, 0, 1, 1], gap=2)
+        tensors = [[torch.as_tensor(part) for part in side] for side in (xs, ys)]
+        other = trf_cv(*tensors, lags=lags, alphas=GRID, folds=FOLDS, runs=[0, 0, 0, 1, 1], gap=2)
+        assert isinstance(other.coef, torch.Tensor)
+        for name in ("coef", "intercept", "alphas", "scores", "cv_scores"):
+            np.testing.assert_allclose(getattr(other, name).numpy(), getattr(mine, name), atol=1e-9)
 
 
 def test_shared_alpha():
@@ -196,6 +289,9 @@ def test_lags_never_cross_a_segment():
         ({"X": [np.zeros((9, 2)), np.full((9, 2), np.nan)]}, SchemaError, r"X\[1\] holds NaN"),
         ({"folds": [([0], [2])]}, ConfigError, "segments"),
         ({"scorer": "mse"}, ConfigError, "Unknown scorer"),
+        ({"gap": -1}, ConfigError, "number of samples"),
+        ({"gap": 9, "runs": [0, 0]}, ConfigError, "leaves nothing to train on"),
+        ({"runs": [0]}, SchemaError, "one run a segment"),
     ],
 )
 def test_refusals(change, error, words):
