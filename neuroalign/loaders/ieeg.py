@@ -237,5 +237,7 @@ def apply_table(ds: xr.Dataset, table: Any, *, factor: float = 1.0, frame: str |
         xyz = rows[["x", "y", "z"]].to_numpy(dtype=np.float64) * factor
         if np.isfinite(xyz).all(axis=1).any():
             ds = ds.assign_coords({axis: ("channel", xyz[:, i]) for i, axis in enumerate("xyz")})
-            ds = ds.drop_vars("frame", errors="ignore").assign_attrs(coord_frame=frame or "unknown")
+            named = {"coord_frame": frame or "unknown"}
+            ds = ds.drop_vars("frame", errors="ignore").assign_attrs(named)
+            ds = ds.assign({n: a.assign_attrs(named) for n, a in ds.data_vars.items() if "coord_frame" in a.attrs})
     return ds

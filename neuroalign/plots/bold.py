@@ -201,12 +201,21 @@ def _rows(
             values = array.isel({array.dims[1]: members[lo : lo + width]}).values.astype(np.float64)
             rows.append(_standardised(values).mean(axis=1))
     stacked = np.array(rows)
-    spread = stacked.std(axis=1, keepdims=True)
+    blank = np.isnan(stacked).all(axis=0)  # volumes that are missing everywhere
+    spread = stacked[:, ~blank].std(axis=1, keepdims=True)
     return stacked / np.where(spread > 0, spread, 1.0), starts, names
 
 
 def _standardised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each column without its linear trend, in standard deviations; zero where it is constant or not finite."""
+    """Each column without its linear trend, in standard deviations; zero where it is constant or has holes.
+
+    Times without any number, such as volumes that were left out of a regression, are NaN and do not count.
+    """
+    there = np.isfinite(values).any(axis=1)
+    if not there.all() and there.any():
+        out = np.full(values.shape, np.nan)
+        out[there] = _standardised(values[there])
+        return out
     values = np.where(np.isfinite(values).all(axis=0), values, 0.0)
     trend = np.linspace(-1, 1, len(values))
     values = values - values.mean(axis=0)

@@ -14,11 +14,14 @@ from scipy import signal
 
 from neuroalign.align import segment_slices, to_samples
 from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, sampling_rate, segment_labels
 from neuroalign.schema import MODALITIES, modality_of, time_index
 
 #: Channels that hold codes or counters: filters leave them alone, and at a lower rate no code is lost.
 _CODES = ("stim", "syst", "exci", "ias")
+#: Variables that make a node of a tree a run.
+RECORDINGS = tuple(MODALITIES.values())
 #: Bytes of float64 that are filtered at once; transforms of whole runs take several times as much.
 _BLOCK = 32 * 2**20
 
@@ -42,8 +45,8 @@ class TimeTransformer(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
-            Recording.
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
+            Recording, or the runs of a tree.
         y : None
             Not used; here for pipelines.
 
@@ -52,6 +55,7 @@ class TimeTransformer(LabelledTransformer):
         self
             The transformer.
         """
+        X = first_run(X, RECORDINGS)
         return super().fit(_recording(X) if isinstance(X, xr.Dataset) else X)
 
     def transform(self, X: Any) -> Any:
@@ -59,14 +63,16 @@ class TimeTransformer(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
-            Recording.
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
+            Recording. Each run of a tree is transformed on its own.
 
         Returns
         -------
-        Dataset, DataArray or array
+        Dataset, DataTree, DataArray or array
             Labelled as X; a Dataset keeps its events.
         """
+        if isinstance(X, xr.DataTree):
+            return transform_runs(self, X, RECORDINGS)
         if isinstance(X, xr.Dataset):
             return self._transform_dataset(X)
         if isinstance(X, xr.DataArray):

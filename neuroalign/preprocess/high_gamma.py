@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.preprocess._timewise import TimeTransformer
+from neuroalign.preprocess._timewise import RECORDINGS, TimeTransformer
+from neuroalign.preprocess._trees import first_run
 from neuroalign.preprocess.envelope import band_envelope, with_units
 from neuroalign.preprocess.notch import known_line, multiples, notch
 from neuroalign.protocol import Labels
@@ -127,7 +128,7 @@ class HighGamma(TimeTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
             Recording.
         y : None
             Not used; here for pipelines.
@@ -144,6 +145,7 @@ class HighGamma(TimeTransformer):
         SchemaError
             If no channel measures the brain.
         """
+        X = first_run(X, RECORDINGS)
         self.line_freq_ = known_line(X, self.line_freq, "line_freq")
         self._edges()
         return super().fit(_neural(X))
@@ -153,12 +155,12 @@ class HighGamma(TimeTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
             Recording.
 
         Returns
         -------
-        Dataset, DataArray or array
+        Dataset, DataTree, DataArray or array
             Labelled as X, without the channels that do not measure the brain; in ``z``, or without a unit.
 
         Raises
@@ -166,7 +168,7 @@ class HighGamma(TimeTransformer):
         SchemaError
             If a channel is dead, or a run too short.
         """
-        return super().transform(_neural(X))
+        return super().transform(X if isinstance(X, xr.DataTree) else _neural(X))
 
     def _edges(self) -> NDArray[np.float64]:
         if self.n_bands < 1 or not 0 < self.low < self.high:

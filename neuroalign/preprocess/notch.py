@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.preprocess._timewise import TimeTransformer
+from neuroalign.preprocess._timewise import RECORDINGS, TimeTransformer
+from neuroalign.preprocess._trees import first_run
 from neuroalign.protocol import Samples, sampling_rate
 
 __all__ = ["NotchFilter", "known_line", "multiples", "notch"]
@@ -183,7 +184,7 @@ class NotchFilter(TimeTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
             Recording.
         y : None
             Not used; here for pipelines.
@@ -198,6 +199,7 @@ class NotchFilter(TimeTransformer):
         ConfigError
             If the line frequency is not known.
         """
+        X = first_run(X, RECORDINGS)
         several = self.freqs is not None and np.ndim(self.freqs) == 1
         given: Any = self.freqs
         self.freqs_ = [float(f) for f in given] if several else [known_line(X, given, "freqs")]

@@ -16,8 +16,9 @@ from neuroalign.errors import SchemaError
 from neuroalign.preprocess._channel_map import ChannelMap, map_channels
 from neuroalign.preprocess._references import Contacts, Options, plan
 from neuroalign.preprocess._timewise import recording_variable
+from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples
-from neuroalign.schema import history, log, stamp
+from neuroalign.schema import SENSOR_MODALITIES, history, log, stamp
 
 __all__ = ["Rereferencer", "reference_matrix"]
 
@@ -106,8 +107,8 @@ class Rereferencer(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
-            Recording; its values are not looked at. Arrays know no shafts.
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
+            Recording; its values are not looked at. Arrays know no shafts. Of a tree, the first run.
         y : None
             Not used; here for pipelines.
 
@@ -123,6 +124,7 @@ class Rereferencer(LabelledTransformer):
         SchemaError
             If shafts, types or tissue are not known, or no good channel is left.
         """
+        X = first_run(X, SENSOR_MODALITIES)
         if isinstance(X, xr.Dataset | xr.DataArray):
             contacts = _contacts(X, self.tissue)
             self.feature_labels_ = _channel_labels(contacts.names)
@@ -150,12 +152,12 @@ class Rereferencer(LabelledTransformer):
 
         Parameters
         ----------
-        X : Dataset, DataArray or array, shape (n_times, n_channels)
-            Recording with the channels given to `fit`; epochs too.
+        X : Dataset, DataTree, DataArray or array, shape (n_times, n_channels)
+            Recording with the channels given to `fit`; epochs too. The runs of a tree have references of their own.
 
         Returns
         -------
-        Dataset, DataArray or array
+        Dataset, DataTree, DataArray or array
             Labelled as X, with the coordinate ``reference``, and ``anode`` and ``cathode`` of pairs.
 
         Raises
@@ -165,6 +167,9 @@ class Rereferencer(LabelledTransformer):
         SchemaError
             If a channel of the reference has become bad, or holds NaN.
         """
+        if isinstance(X, xr.DataTree):
+            check_is_fitted(self)
+            return transform_runs(self, X, SENSOR_MODALITIES)
         if not isinstance(X, xr.Dataset | xr.DataArray):
             return super().transform(X)
         check_is_fitted(self)

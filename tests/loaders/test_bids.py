@@ -126,7 +126,7 @@ def test_one_run_is_a_dataset(study):
 
 def test_positions_are_in_metres_in_their_own_frame(study):
     ds = read_bids(study, subject="01", run=1)
-    assert ds.attrs["coord_frame"] == "MNI152Lin"
+    assert ds.attrs["coord_frame"] == ds["ieeg"].attrs["coord_frame"] == "MNI152Lin"
     assert_allclose([ds[a].sel(channel="LA2").item() for a in "xyz"], [-0.030, 0.010, -0.020])
     assert np.isnan(ds["x"].sel(channel="LA1").item())
     with pytest.raises(SchemaError, match="MNI152Lin"):

@@ -69,6 +69,15 @@ def test_a_carpet_shows_motion_and_censored_volumes():
     assert marks[0].get_xdata().tolist() == [80.0]
 
 
+def test_volumes_without_numbers_are_blank_and_do_not_count():
+    run = regions().assign_coords(valid=("time", np.arange(80) != 40))
+    image = np.ma.filled(carpet(run.where(run["valid"])).images[0].get_array(), np.nan)
+    assert np.isnan(image[:, 40]).all()
+    kept = np.delete(image, 40, axis=1)
+    assert np.allclose(kept.mean(axis=1), 0, atol=1e-9)
+    assert np.allclose(kept.std(axis=1), 1)
+
+
 def test_a_carpet_of_many_voxels_averages_neighbours():
     rng = np.random.default_rng(0)
     ijk = np.argwhere(np.ones((20, 20, 10)))

@@ -311,3 +311,17 @@ def test_real_trials(real_data: Callable[[str], Path]) -> None:
     np.testing.assert_allclose(out.std("time"), 1, rtol=1e-6)
     alone = HighGamma(line_freq=50, resample=128.0).fit_transform(x.isel(trial=[7]))
     np.testing.assert_allclose(alone.values[0], out.values[7], atol=1e-9)
+
+
+@pytest.mark.parametrize("step", [NotchFilter(), HighGamma(20, 40, n_bands=2), BandEnvelope(20, 40)])
+def test_runs_of_a_tree(step: Any) -> None:
+    runs = [
+        schema.sensors(
+            brownian(2000, 2, seed).T, modality="ieeg", sfreq=200.0, channel=["a", "b"], units="V",
+            channel_type=["seeg"] * 2, attrs={"line_freq": 50.0},
+        )
+        for seed in range(2)
+    ]  # fmt: skip
+    tree = xr.DataTree.from_dict({"/run-1": runs[0], "/run-2": runs[1]})
+    out = step.fit(tree).transform(tree)
+    xr.testing.assert_identical(out["run-2"].to_dataset(), step.transform(runs[1]))

@@ -476,3 +476,14 @@ def test_other_recordings_of_the_same_channels() -> None:
     with pytest.raises(SchemaError, match="were not at fit"):
         model.transform(recording(bad="LB1"))
     Rereferencer().fit(recording(bad="LB1")).transform(recording())
+
+
+def test_runs_of_a_tree_have_references_of_their_own() -> None:
+    first, second = recording(bad="LB1"), recording("RA1 RA2 RA3", seed=1)
+    tree = xr.DataTree.from_dict({"/sub-01/run-1": first, "/sub-02/run-1": second, "/notes": xr.Dataset()})
+    step = Rereferencer("shaft_average").fit(tree)
+    out = step.transform(tree)
+    xr.testing.assert_identical(out["sub-01/run-1"].to_dataset(), step.transform(first))
+    xr.testing.assert_identical(out["sub-02/run-1"].to_dataset(), Rereferencer("shaft_average").fit_transform(second))
+    with pytest.raises(AlignmentError, match="no recording of sensors"):
+        step.fit(xr.DataTree.from_dict({"/notes": xr.Dataset()}))
