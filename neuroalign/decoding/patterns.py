@@ -33,8 +33,28 @@ def activation_patterns(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float
     array([[1.],
            [1.]])
     """
+    if coef.shape[1] > min(X.shape):
+        return _patterns_of_many(X, coef)
     decoded = X @ coef
     return patterns_from_moments(X.T @ decoded, decoded.T @ decoded)
+
+
+def _patterns_of_many(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64]:
+    """Patterns of more outputs than there are directions in the inputs: nothing of outputs by outputs is made.
+
+    With ``X = Q R`` and ``s = Q B``, ``X's (s's)^+`` is ``R' (B B')^+ B``.
+    """
+    known = np.isfinite(coef).all(axis=0)
+    out = np.full(coef.shape, np.nan)
+    root = np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X
+    root = root.astype(np.float64)
+    decoded = root @ coef[:, known]
+    size = np.sqrt(np.square(decoded).sum(axis=0))  # outputs may have very different units
+    size = np.where(size > 0, size, 1.0)
+    decoded /= size
+    inverse = np.linalg.pinv(decoded @ decoded.T, rcond=len(root) * np.finfo(np.float64).eps, hermitian=True)
+    out[:, known] = root.T @ (inverse @ decoded) / size
+    return out
 
 
 def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any]) -> NDArray[np.float64]:

@@ -317,7 +317,7 @@ class _Solution:
         targets = load_targets(take(y.T, as_slice(columns)).T, intercept=self._plan.intercept)
         at, alphas = columns + lo, self.alphas[columns + lo]
         known = ~np.isnan(alphas)
-        zero = targets.flat & self._plan.intercept & ~known
+        zero = targets.flat & ~targets.bad & self._plan.intercept & ~known
         coef = np.full((self.coef.shape[0], columns.size), np.nan)
         coef[:, zero] = 0.0
         values = from_numpy(coef, self.coef)
