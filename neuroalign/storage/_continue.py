@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ class Continuation:
                 )
         growing = (dim, "event") if dim == "time" else (dim,)
         if dim == "time":
-            new = _shift_events(old, new)
+            new = _new_events(old, _shift_events(old, new))
         _check_names(old, new)
         grown, changed = {}, {}
         for name, variable in old.variables.items():
@@ -87,6 +87,22 @@ def _shift_events(old: xr.Dataset, new: xr.Dataset) -> xr.Dataset:
         return new
     later = int(new.attrs.get("first_sample", 0)) - int(old.attrs.get("first_sample", 0))
     return new.assign_coords(onset=new["onset"] + later / float(new.attrs["sfreq"])) if later else new
+
+
+def _new_events(old: xr.Dataset, new: xr.Dataset) -> xr.Dataset:
+    """Leave out events that the store has: each slice of a recording carries the events of the whole."""
+    names = [str(n) for n, c in new.coords.items() if c.dims == ("event",)]
+    if not names or any(name not in old.coords for name in names):
+        return new
+    there = set(_rows(old, names))
+    fresh = [row not in there for row in _rows(new, names)]
+    return new if all(fresh) else new.isel(event=fresh)
+
+
+def _rows(ds: xr.Dataset, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Events as text; times to the microsecond, since shifting them to another clock rounds."""
+    columns = [ds[name].values.tolist() for name in names]
+    return [tuple(f"{v:.6f}" if isinstance(v, float) else str(v) for v in row) for row in zip(*columns, strict=True)]
 
 
 def _check_names(old: xr.Dataset, new: xr.Dataset) -> None:

@@ -52,7 +52,7 @@ def append(
         The dimension that grows; by default the one that counts samples (trials before time). Variables with it go
         on; others must be equal. Labels of other dimensions must be the same, in the same order. Channels marked
         ``bad`` in either are ``bad``. Events grow along with time; their ``onset`` counts from the first sample of the
-        store.
+        store, and events that are the same in all columns are kept once, as slices of a recording carry them all.
     timeout : float
         Seconds to wait for another process that adds to the store.
     inputs : iterable of paths, or mapping of name to sha256

@@ -98,6 +98,18 @@ def trials(first, n, words=True):
     return ds
 
 
+def test_slices_of_a_recording_bring_their_events_once(tmp_path):
+    whole = recording(1000, first_sample=7, events=(0.5, 3.2, 9.0))
+    path = storage.save(whole.isel(time=slice(400)), tmp_path / "x.zarr")
+    for start in (400, 700):
+        storage.append(whole.isel(time=slice(start, start + 300)), path)
+    xr.testing.assert_identical(storage.open(path).load(), whole)
+    # The same word at another time is another event, also where the clock was shifted.
+    more = recording(200, first_sample=1007, events=(0.5,))
+    storage.append(more, path)
+    np.testing.assert_allclose(storage.open(path)["onset"].values, [0.5, 3.2, 9.0, 10.5])
+
+
 def test_trials_go_on_with_text_missing_text_and_dates(tmp_path):
     parts = [trials(0, 4), trials(4, 3), trials(7, 1)]
     path = storage.save(parts[0], tmp_path / "x.zarr")
