@@ -97,6 +97,7 @@ class WorkerPool(ProcessPoolExecutor):
         n_workers = available_cpus() if n_workers is None else n_workers
         if n_workers < 1:
             raise ConfigError("A pool needs at least one worker.", expected="n_workers >= 1", got=n_workers)
+        self.n_workers = n_workers
         self._context = _RecordingContext()
         n_threads = max(1, available_cpus() // n_workers)
         super().__init__(n_workers, mp_context=self._context, initializer=_start_worker, initargs=(n_threads,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import xarray as xr
@@ -10,11 +10,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError, warn
 from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.linear._chunked import RidgeChunks, WholeFit
 from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
-from neuroalign.solvers import default_alphas, ridge_cv
+from neuroalign.solvers import default_alphas, ridge_cv, ridge_plan
 
 #: A grid given by the user that ends where more than this share of targets wants to be gets a warning.
 EDGE_SHARE = 0.1
+#: Number of penalties of the default grid, and its powers of ten. It reaches 3 decades beyond `default_alphas`: further
+#: penalties cost next to nothing, and suit targets that want to be shrunk to nothing, or not at all.
+DEFAULT_GRID: tuple[int, tuple[float, float]] = (34, (-7.0, 7.0))
+
+_ROWS = 2048  # rows that are centred in float64 at a time
 
 
 class LinearModel(LabelledEstimator):
@@ -22,12 +28,12 @@ class LinearModel(LabelledEstimator):
 
     alphas: ArrayLike | None
     cv: Any
-    alpha_per_target: bool = True
+    alpha_per_target: bool | str = True
 
     @property
     def separable_targets(self) -> bool:
         """Whether each target is fitted on its own, so that further targets change nothing for it."""
-        return self.alpha_per_target
+        return self.alpha_per_target is True
 
     @property
     def alphas_(self) -> Any:
@@ -58,6 +64,25 @@ class LinearModel(LabelledEstimator):
         if not self.labelled_:
             return full.reshape(self.target_labels_.shape)
         return self.target_labels_.wrap(full).assign_attrs(attrs)
+
+    # What is learned of each target alone, so that blocks of targets can be fitted one by one; `_stored` names all.
+    _block_state: ClassVar[frozenset[str]] = frozenset(
+        {"solution_coef_", "solution_intercept_", "solution_alphas_", "solution_scores_"}
+    )
+
+    def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> Any:
+        """What all blocks of targets share; its ``fit(model, Y)`` gives a copy of the model with a solution."""
+        return WholeFit(X, samples, groups)
+
+    def _stored(self) -> dict[str, tuple[str, Labels]]:
+        """What a store holds for each target: its name there, the attribute, and labels of its other dimensions."""
+        none = Labels((), (), {})
+        return {
+            "coef": ("solution_coef_", self.feature_labels_),
+            "intercept": ("solution_intercept_", none),
+            "alphas": ("solution_alphas_", none),
+            "cv_scores": ("solution_scores_", none),
+        }
 
     _state_names = LabelledEstimator._state_names | {
         "solution_coef_",
@@ -94,18 +119,26 @@ class LinearModel(LabelledEstimator):
             stacklevel=5,
         )
 
-    def _store(self, result: Any, Y: NDArray[Any]) -> None:
-        self._check_scored(result, Y)
+    def _keep(self, result: Any) -> None:
+        self.solution_coef_ = np.asarray(result.coef)
         self.solution_intercept_ = np.asarray(result.intercept)
         self.solution_alphas_ = np.asarray(result.alphas)
         self.solution_scores_ = np.asarray(result.cv_scores)
         low, high = (float(share) for share in result.edge)
         self.alpha_edges_ = [low, high]
+
+    def _store(self, result: Any, Y: NDArray[Any]) -> None:
+        self._check_scored(result, Y)
+        self._keep(result)
+        self._warn_of_edges(stacklevel=6)
+
+    def _warn_of_edges(self, stacklevel: int) -> None:
+        low, high = self.alpha_edges_
         if self.alphas is not None and np.size(self.alphas) > 1 and low + high > EDGE_SHARE:
             warn(
                 f"The grid of alphas may be too narrow: {low:.0%} of targets chose its smallest value, {high:.0%} its "
                 "largest. Widen it, or leave alphas=None for a grid that is scaled to the features.",
-                stacklevel=5,
+                stacklevel=stacklevel,
             )
 
 
@@ -118,7 +151,7 @@ class RidgeModel(LinearModel):
         alphas: ArrayLike | None = None,
         cv: Any = None,
         scorer: Any = "r2",
-        alpha_per_target: bool = True,
+        alpha_per_target: bool | str = True,
         fit_intercept: bool = True,
         nan: str = "mask",
         unlabelled: str = "refuse",
@@ -152,17 +185,44 @@ class RidgeModel(LinearModel):
         result = ridge_cv(
             X,
             Y,
-            alphas=default_alphas(X) if self.alphas is None else self.alphas,
-            folds=resolve_cv(self.cv, as_labelled(X, samples), None, groups),
+            alphas=self._grid(X),
+            folds=self._folds(X, samples, groups),
             scorer=self.scorer,
             fit_intercept=self.fit_intercept,
             alpha_per_target=self.alpha_per_target,
         )
-        self.solution_coef_ = np.asarray(result.coef)
         self._store(result, Y)
 
+    def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> Any:
+        if type(self)._fit is not RidgeModel._fit:  # a subclass that does more
+            return super()._plan_chunks(X, samples, groups, dtype)
+        plan = ridge_plan(
+            X,
+            alphas=self._grid(X),
+            folds=self._folds(X, samples, groups),
+            scorer=self.scorer,
+            fit_intercept=self.fit_intercept,
+            dtype=dtype,
+        )
+        return RidgeChunks(plan)
+
+    def _grid(self, X: NDArray[Any]) -> ArrayLike:
+        return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1]) if self.alphas is None else self.alphas
+
+    def _folds(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> Any:
+        if isinstance(self.cv, str) and self.cv in ("loo", "gcv"):
+            return self.cv
+        return resolve_cv(self.cv, as_labelled(X, samples), None, groups)
+
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
-        return X @ self.solution_coef_.astype(X.dtype, copy=False) + self.solution_intercept_.astype(X.dtype)
+        # Far from zero, a float32 product would lose what differs between rows: the mean row is predicted in float64.
+        mean, coef = X.mean(axis=0, dtype=np.float64), self.solution_coef_.astype(X.dtype, copy=False)
+        offset = mean @ self.solution_coef_ + self.solution_intercept_
+        predicted = np.empty((len(X), offset.size), X.dtype)
+        for lo in range(0, len(X), _ROWS):
+            rows = (X[lo : lo + _ROWS] - mean).astype(X.dtype, copy=False)
+            predicted[lo : lo + _ROWS] = rows @ coef + offset
+        return predicted
 
 
 def as_labelled(X: NDArray[Any], samples: Samples) -> xr.DataArray | NDArray[Any]:

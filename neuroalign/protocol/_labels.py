@@ -158,22 +158,41 @@ def open_samples(obj: xr.DataArray, dim: str | None = None) -> tuple[NDArray[Any
     labels : Labels
         Labels of everything else.
     """
+    samples, labels = read_labels(obj, dim)
+    return obj.transpose(samples.dim, ...).values.reshape(samples.n, labels.size), samples, labels
+
+
+def read_labels(obj: xr.DataArray, dim: str | None = None) -> tuple[Samples, Labels]:
+    """Look at the labels of a DataArray; its values may stay on disk.
+
+    Parameters
+    ----------
+    obj : DataArray
+        With a sample dimension.
+    dim : str, optional
+        The sample dimension; by default the one that `neuroalign.schema.sample_dim` finds.
+
+    Returns
+    -------
+    samples : Samples
+        Labels of the samples.
+    labels : Labels
+        Labels of everything else.
+    """
     dim = dim or sample_dim(obj)
     if dim not in obj.dims:
         raise SchemaError("No such sample dimension.", expected=dim, got=obj.dims)
-    turned = obj.transpose(dim, ...)
-    rest = tuple(str(d) for d in turned.dims[1:])
+    rest = tuple(str(d) for d in obj.dims if d != dim)
     along: dict[str, NDArray[Any]] = {}
     coords: Coords = {}
-    for name, coord in turned.coords.items():
+    for name, coord in obj.coords.items():
         if coord.dims == (dim,):
             along[str(name)] = coord.values
         elif coord.dims and set(coord.dims) <= set(rest):
             coords[str(name)] = (tuple(map(str, coord.dims)), coord.values)
     sfreq = clock(obj)[1] if dim == "time" and "time" in obj.coords and obj.sizes["time"] > 1 else None
-    labels = Labels(rest, turned.shape[1:], coords, None if obj.name is None else str(obj.name), _travelling(obj.attrs))
-    n = turned.shape[0]
-    return turned.values.reshape(n, labels.size), Samples(n, dim, along, sfreq), labels
+    shape, name = tuple(obj.sizes[d] for d in rest), None if obj.name is None else str(obj.name)
+    return Samples(obj.sizes[dim], dim, along, sfreq), Labels(rest, shape, coords, name, _travelling(obj.attrs))
 
 
 def _travelling(attrs: Mapping[Any, Any]) -> dict[str, Any]:

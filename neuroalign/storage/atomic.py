@@ -21,11 +21,13 @@ from typing import Any
 from neuroalign.errors import IntegrityError
 
 __all__ = [
+    "adopt",
     "discard",
     "flush",
     "fsync",
     "publish",
     "recover",
+    "refuse_foreign",
     "remove",
     "replace",
     "sweep",
@@ -146,7 +148,7 @@ def publish(path: str | os.PathLike[str], *, needed: int | None = None) -> Itera
     """
     target = Path(os.path.abspath(path))
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-    _refuse_foreign(target)
+    refuse_foreign(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target)
@@ -171,7 +173,7 @@ def publish(path: str | os.PathLike[str], *, needed: int | None = None) -> Itera
         raise
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_foreign(target: Path) -> None:
     """Refuse to replace a folder that is not an earlier result: nothing of the user's is ever deleted."""
     if not target.is_dir() or any((target / name).is_file() for name in OURS):
         return
@@ -184,6 +186,32 @@ def _refuse_foreign(target: Path) -> None:
             where=target,
             fix="choose another path, or remove the folder yourself",
         )
+
+
+def adopt(folder: Path, target: Path) -> None:
+    """Give a finished folder beside the target its name. Unlike in `publish`, the folder stays when that fails.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The folder, on the same disk.
+    target : pathlib.Path
+        Its name from now on; an earlier result is replaced.
+
+    Raises
+    ------
+    IntegrityError
+        If the disk is full, read-only or failing, or something else stands at the target.
+    """
+    refuse_foreign(target)
+    try:
+        flush(folder)
+        _swap_in(folder, target)
+    except OSError as error:
+        translated = translate(error, target, None)
+        if translated is error:
+            raise
+        raise translated from error
 
 
 def discard(temporary: Path) -> None:

@@ -1,0 +1,314 @@
+"""Targets fitted block by block into a store are what the model gives in memory, whoever fits them."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from neuroalign import storage
+from neuroalign.compute import get_executor, received, run_pieces, share
+from neuroalign.decoding import TRFDecoder
+from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder, TRFEncoder
+from neuroalign.errors import AlignmentError, ConfigError, LabelsLostError, NeuroalignError, SchemaError
+from neuroalign.linear import fit_to_store, load_fitted, predict_to_store
+from neuroalign.solvers import ridge_chunk, ridge_cv, ridge_plan
+from neuroalign.storage.pieces import piece_shape
+
+N, P, T = 90, 12, 1300
+RESULTS = ("coef", "intercept", "alphas", "cv_scores")
+
+
+def labelled(values, dims, **coords):
+    ids = [f"image-{k}" for k in range(len(values))]
+    return xr.DataArray(values, dims=dims, coords={"stimulus": ids, **coords})
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((N, P)).astype("float32")
+    y = (x @ rng.standard_normal((P, T)) + 2 * rng.standard_normal((N, T))).astype("float32")
+    X = labelled(x, ("stimulus", "unit"))
+    return X, labelled(y, ("stimulus", "voxel"), roi=("voxel", np.where(np.arange(T) % 3, "V1", "V4")))
+
+
+@pytest.fixture(scope="module")
+def stored(data, tmp_path_factory):
+    path = storage.save(data[1], tmp_path_factory.mktemp("y") / "y.zarr", chunks={"voxel": 500})
+    return storage.open(path)
+
+
+@pytest.fixture(scope="module")
+def reference(data):
+    return RidgeEncoder().fit(*data)
+
+
+def equal(ds, model, exact=True):
+    same = ds["alphas"].values == np.asarray(model.alphas_)  # a tie of two penalties may go either way
+    known = np.isfinite(np.asarray(model.alphas_))
+    assert (same | ~known).mean() > 0.995
+    for name in RESULTS:
+        found, expected = ds[name].values, np.asarray(getattr(model, f"{name}_"))
+        if exact:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            np.testing.assert_allclose(found[..., same | ~known], expected[..., same | ~known], rtol=1e-5, atol=1e-6)
+
+
+def test_bit_equal_to_memory_for_blocks_of_whole_tiles(data, stored, reference, tmp_path):
+    for chunk in (256, 512, None):
+        ds = storage.open(fit_to_store(RidgeEncoder(), data[0], stored, tmp_path / f"{chunk}.zarr", chunk=chunk))
+        equal(ds, reference)
+        assert ds["roi"].equals(data[1]["roi"])
+
+
+@pytest.mark.parametrize("chunk", [100, 1300, 5000])
+def test_any_block_size_to_rounding(data, stored, reference, tmp_path, chunk):
+    equal(
+        storage.open(fit_to_store(RidgeEncoder(), data[0], stored, tmp_path / "r.zarr", chunk=chunk)), reference, False
+    )
+
+
+def test_worker_processes_give_the_same_bits(data, stored, tmp_path):
+    paths = [
+        fit_to_store(RidgeEncoder(), data[0], stored, tmp_path / f"{n}.zarr", chunk=256, executor=kind, n_workers=n)
+        for n, kind in ((0, "serial"), (2, "processes"))
+    ]
+    here, there = (storage.open(path, lazy=False) for path in paths)
+    assert here.identical(there)
+    for executor in ("serial", "processes"):
+        out = predict_to_store(paths[0], data[0], tmp_path / f"{executor}-p.zarr", executor=executor, n_workers=1)
+        expected = load_fitted(paths[0]).predict(data[0])
+        np.testing.assert_allclose(storage.open(out)["prediction"].values, expected.values, rtol=1e-4, atol=1e-5)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["0.zarr", "2.zarr", "processes-p.zarr", "serial-p.zarr"]
+
+
+def test_a_dask_cluster_gives_the_same_bits(data, stored, reference, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        path = fit_to_store(RidgeEncoder(), data[0], stored, tmp_path / "r.zarr", chunk=512, executor=client)
+    equal(storage.open(path), reference)
+
+
+def test_threads_and_dask_arrays(data, reference, tmp_path):
+    lazy = data[1].chunk(voxel=300)
+    with ThreadPoolExecutor(2) as executor:
+        path = fit_to_store(RidgeEncoder(), data[0], lazy, tmp_path / "r.zarr", chunk=512, executor=executor)
+    equal(storage.open(path), reference)
+
+
+def test_plain_arrays_and_memory_maps(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 3)), rng.standard_normal((40, 30))
+    np.save(tmp_path / "y.npy", y)
+    mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
+    path = fit_to_store(RidgeEncoder(), x, mapped, tmp_path / "r.zarr", chunk=16)
+    model = RidgeEncoder().fit(x, y)
+    equal(storage.open(path), model, False)
+    fitted = load_fitted(path)
+    assert isinstance(fitted.predict(x), np.ndarray)
+    np.testing.assert_allclose(fitted.predict(x), model.predict(x), rtol=1e-6)
+
+
+def test_missing_and_constant_targets(data, tmp_path):
+    X, y = data[0], data[1].copy(deep=True)
+    y[3, 900], y[:, 2], y[:, 512:768] = np.nan, 5.0, np.inf
+    with pytest.warns(UserWarning, match="257 of 1300 targets hold NaN or Inf and 1 of 1300 targets are constant"):
+        path = fit_to_store(RidgeEncoder(), X, y, tmp_path / "r.zarr", chunk=256)
+    with pytest.warns(UserWarning, match="257 of 1300"):
+        model = RidgeEncoder().fit(X, y)
+    ds = storage.open(path)
+    equal(ds, model, False)
+    np.testing.assert_array_equal(ds["masked"].values, model.masked_targets_)
+    xr.testing.assert_allclose(load_fitted(path).predict(X), model.predict(X), atol=1e-5)
+    with pytest.raises(SchemaError, match="hold NaN"):
+        fit_to_store(RidgeEncoder(nan="raise"), X, y, tmp_path / "s.zarr", chunk=256)
+    with pytest.raises(SchemaError, match="No target is finite"):
+        fit_to_store(RidgeEncoder(), X, y * np.nan, tmp_path / "t.zarr")
+
+
+def test_several_target_dimensions_and_held_out_scores(tmp_path):
+    rng = np.random.default_rng(1)
+    X = labelled(rng.standard_normal((60, 4)), ("stimulus", "unit"), unit=list("abcd"))
+    names = [f"E{k}" for k in range(7)]
+    y = labelled(
+        rng.standard_normal((60, 7, 5)), ("stimulus", "channel", "time"), channel=names, time=np.arange(5) / 100
+    )
+    y = y + X.values[:, :1, None]
+    path = fit_to_store(
+        RidgeEncoder(), X[:40], y.transpose("channel", "stimulus", "time")[:, :40], tmp_path / "r.zarr",
+        chunk=11, test=(X[40:], y[40:].transpose("time", "channel", "stimulus")),
+    )  # fmt: skip
+    model, ds = RidgeEncoder().fit(X[:40], y[:40]), storage.open(path)
+    equal(ds, model, False)
+    xr.testing.assert_allclose(ds["coef"], model.coef_)
+    xr.testing.assert_allclose(ds["score"], model.score_map(X[40:], y[40:]))
+    part = load_fitted(path, sel={"channel": ["E5", "E1"]}, isel={"time": slice(1, 3)})
+    xr.testing.assert_allclose(part.predict(X), model.predict(X).sel(channel=["E5", "E1"]).isel(time=slice(1, 3)))
+    assert load_fitted(path, sel={"channel": "E2"}).coef_.sizes == {"unit": 4, "channel": 1, "time": 5}
+    predicted = storage.open(predict_to_store(path, X[40:], tmp_path / "p.zarr"))["prediction"]
+    xr.testing.assert_allclose(predicted.drop_attrs(), model.predict(X[40:]).drop_attrs())
+
+
+def test_few_targets_are_read_without_the_others(data, stored, tmp_path):
+    path = fit_to_store(RidgeEncoder(), data[0], stored, tmp_path / "r.zarr", chunk=512)
+    for k in (1, 2):  # the weights of other blocks are gone: nobody asks for them
+        file = path / "coef" / "c" / "0" / str(k)
+        file.write_bytes(bytes(file.stat().st_size))
+    assert load_fitted(path, isel={"voxel": slice(10, 20)}).coef_.sizes == {"unit": P, "voxel": 10}
+    with pytest.raises(NeuroalignError, match="coef"):
+        load_fitted(path, isel={"voxel": [600]})
+
+
+def test_response_functions_go_the_same_way(tmp_path):
+    rng = np.random.default_rng(2)
+    time = np.arange(400) / 100
+    X = xr.DataArray(rng.standard_normal((400, 2)), dims=("time", "unit"), coords={"time": time})
+    y = xr.DataArray(rng.standard_normal((400, 6)), dims=("time", "channel"), coords={"time": time})
+    y[2:, 0] = X[:-2, 0].values
+    path = fit_to_store(TRFEncoder(tmin=0.0, tmax=0.03), X, y, tmp_path / "r.zarr", chunk=4)
+    fitted, expected = load_fitted(path), TRFEncoder(tmin=0.0, tmax=0.03).fit(X, y)
+    xr.testing.assert_allclose(fitted.coef_, expected.coef_)
+    xr.testing.assert_allclose(fitted.predict(X), expected.predict(X))
+    weights = storage.open(path)["coef"].transpose(*expected.coef_.dims)
+    np.testing.assert_allclose(weights.values, expected.coef_.values)
+
+
+def test_names_that_features_and_targets_share(tmp_path):
+    rng = np.random.default_rng(0)
+    X = labelled(rng.standard_normal((40, 3)), ("stimulus", "unit"), unit=list("abc"))
+    y = labelled(rng.standard_normal((40, 4)), ("stimulus", "unit"), unit=list("wxyz"))
+    path = fit_to_store(RidgeEncoder(), X, y, tmp_path / "r.zarr")
+    assert storage.open(path)["coef"].dims == ("unit", "unit_out")
+    model = RidgeEncoder().fit(X, y)
+    xr.testing.assert_allclose(load_fitted(path).predict(X), model.predict(X))
+    xr.testing.assert_allclose(load_fitted(path, sel={"unit_out": ["y"]}).predict(X), model.predict(X)[:, [2]])
+
+
+def test_the_solver_in_two_steps_is_the_solver(data):
+    x, y = data[0].values, data[1].values
+    test = np.arange(N) < 45
+    folds, alphas = [(test, ~test), (~test, test)], np.logspace(-2, 4, 7)
+    whole, part = ridge_cv(x, y, alphas=alphas, folds=folds), ridge_chunk(ridge_plan(x, alphas=alphas, folds=folds), y)
+    for name in ("coef", "intercept", "alphas", "scores", "cv_scores", "edge"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
+    with pytest.raises(SchemaError, match="number of samples"):
+        ridge_chunk(ridge_plan(x, alphas=alphas, folds=folds), y[:-1])
+
+
+def test_other_inputs_are_not_mixed(data, tmp_path):
+    X, y = data[0], data[1][:, :40]
+    path = fit_to_store(RidgeEncoder(), X, y, tmp_path / "r.zarr")
+    written = (path / "manifest.json").stat().st_mtime_ns
+    assert fit_to_store(RidgeEncoder(), X, y.copy(), path) == path
+    assert (path / "manifest.json").stat().st_mtime_ns == written
+    for estimator, features, responses in (
+        (RidgeEncoder(scorer="r"), X, y),
+        (RidgeEncoder(), X + 1, y),
+        (RidgeEncoder(), X, y + 1),
+        (RidgeEncoder(), X, y.assign_coords(roi=("voxel", ["V1"] * 40))),
+    ):
+        with pytest.raises(ConfigError, match="resume=False"):
+            fit_to_store(estimator, features, responses, path)
+    fit_to_store(RidgeEncoder(), X, y + 1, path, resume=False)
+    np.testing.assert_allclose(storage.open(path)["intercept"], RidgeEncoder().fit(X, y + 1).intercept_, rtol=1e-5)
+
+
+def test_a_narrow_grid_warns_once(data, tmp_path):
+    with pytest.warns(UserWarning, match="too narrow") as caught:
+        path = fit_to_store(RidgeEncoder(alphas=[1e7, 1e8]), data[0], data[1], tmp_path / "r.zarr", chunk=256)
+    assert len(caught) == 1
+    assert load_fitted(path).alpha_edges_ == [1.0, 0.0]
+
+
+@pytest.mark.filterwarnings("ignore:The grid")
+def test_bad_input(data, tmp_path):
+    X, y = data
+    path = tmp_path / "r.zarr"
+    for bad, error, words in (
+        (lambda: fit_to_store(RidgeEncoder(alpha_per_target=False), X, y, path), ConfigError, "alpha_per_target=True"),
+        (lambda: fit_to_store(TRFDecoder(), X, y, path), ConfigError, "each target on its own"),
+        (lambda: fit_to_store(BandedRidgeEncoder(), X, y, path), ConfigError, "each target on its own"),
+        (lambda: fit_to_store("ridge", X, y, path), ConfigError, "block by block"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y[::-1], path), AlignmentError, "differ"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y.values, path), LabelsLostError, "y has lost"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y[:, 0], path), SchemaError, "only one target"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y, path, chunk=0), ConfigError, "number of targets"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y, path, executor="threads"), ConfigError, "serial"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y, path, executor=3, resume=False), ConfigError, "Not an executor"),
+        (lambda: fit_to_store(RidgeEncoder(), X, y, path, test=(X, y[:, 1:]), resume=False), AlignmentError, "shape"),
+        (lambda: fit_to_store(RidgeEncoder(), X.values, y.values[:-1], path), SchemaError, "fit together"),
+    ):
+        with pytest.raises(error, match=words):
+            bad()
+    assert not path.exists()
+    with pytest.raises(ConfigError, match="no fitted model"):
+        load_fitted(storage.save(y, tmp_path / "y.zarr"))
+    fit_to_store(RidgeEncoder(), X, y, path, resume=False)
+    for picks in ({"isel": {"time": 3}}, {"isel": {"voxel": 5000}}):
+        with pytest.raises(ConfigError, match="No such"):
+            load_fitted(path, **picks)
+
+
+def test_real_responses_go_the_same_way(real_data, tmp_path):
+    with np.load(real_data("objects81-fmri-alexnet-w2v") / "roi_data.npz", allow_pickle=False) as tables:
+        name = max((n for n in tables.files if tables[n].ndim == 2), key=lambda n: tables[n].size)
+        y = np.nan_to_num(tables[name].astype("float32"))
+    y = y[:, y.std(axis=0) > 0]
+    X = np.random.default_rng(0).standard_normal((len(y), 5)).astype("float32")
+    path = fit_to_store(RidgeEncoder(), X, y, tmp_path / "r.zarr", chunk=256)
+    equal(storage.open(path), RidgeEncoder().fit(X, y), False)
+
+
+def test_shapes_of_pieces():
+    assert piece_shape((10,), 100) == (10,)
+    assert piece_shape((5, 4, 3), 24) == (2, 4, 3)
+    assert piece_shape((5, 1, 3), 3) == (1, 1, 3)
+    assert piece_shape((5, 4), 1) == (1, 1)
+
+
+def double(item, shared):
+    if item == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return float(item * shared["weights"].sum())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_pieces_outlive_a_dead_worker():
+    shared = {"weights": np.ones(20_000)}
+    outcome = run_pieces(double, [1, "die", 2, 3, 4], shared=shared, executor="processes", n_workers=2)
+    assert outcome.results == {0: 20_000.0, 2: 40_000.0, 3: 60_000.0, 4: 80_000.0}
+    assert list(outcome.failures) == [1]
+    assert "died" in str(outcome.failures[1])
+
+
+def divide(item, shared):
+    return 1 / item
+
+
+def test_after_ten_failures_the_rest_is_left_out():
+    outcome = run_pieces(divide, [1, *[0] * 20])
+    assert outcome.results == {0: 1.0}
+    assert len(outcome.failures) == 10
+    assert len(outcome.untried) == 10
+
+
+def test_a_shared_value_is_mapped_not_copied(tmp_path):
+    value = {"a": np.arange(60_000.0).reshape(200, 300), "b": [np.asfortranarray(np.ones((300, 200)) * 2)], "c": "text"}
+    with get_executor("processes", 1) as pool, share(value, pool, tmp_path) as handle:
+        (file,) = tmp_path.iterdir()
+        assert file.stat().st_size >= value["a"].nbytes + value["b"][0].nbytes
+        there = received(handle)
+        np.testing.assert_array_equal(there["a"], value["a"])
+        assert there["b"][0].flags.f_contiguous
+        assert there["c"] == "text"
+        assert not there["a"].flags.writeable
+        assert received(handle) is there
+    assert not list(tmp_path.iterdir())
