@@ -267,7 +267,10 @@ def _annotations(mne: Any, ds: xr.Dataset, offset: float, duration: float) -> An
     onset = table["onset"].to_numpy(float) - offset
     length = table["duration"].to_numpy(float) if "duration" in table else np.zeros(len(table))
     length = np.where(np.isfinite(length), length, 0.0)
-    inside = (onset >= 0) & (onset < duration)
+    # What began before the first sample and lasts into the recording is cut to it, as MNE does on cropping.
+    start, stop = np.maximum(onset, 0.0), onset + length
+    inside = (onset < duration) & ((onset >= 0) | (stop > 0))
+    length = np.where(onset < 0, stop, length)
     text = table["trial_type"].astype(str) if "trial_type" in table else pd.Series(["event"] * len(table))
     channels = [
         tuple(filter(None, str(names).split(","))) for names in table.get("channels", pd.Series([""] * len(table)))
@@ -275,7 +278,7 @@ def _annotations(mne: Any, ds: xr.Dataset, offset: float, duration: float) -> An
     extras = [_plain(row) for row in table.drop(columns=list(_ANNOTATED & set(table))).to_dict("records")]
     rows = np.flatnonzero(inside)
     return mne.Annotations(
-        onset[rows], length[rows], text.to_numpy(object)[rows].astype(str), ch_names=[channels[i] for i in rows],
+        start[rows], length[rows], text.to_numpy(object)[rows].astype(str), ch_names=[channels[i] for i in rows],
         extras=[extras[i] for i in rows],
     )  # fmt: skip
 

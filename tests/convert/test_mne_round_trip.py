@@ -205,6 +205,19 @@ def test_events_of_a_clock_that_does_not_start_at_zero(tmp_path):
     assert mne.events_from_annotations(to_mne(ds), verbose="error")[0][0, 0] == 600
 
 
+def test_an_annotation_that_lasts_into_a_part_is_cut_to_it_as_by_mne():
+    info = mne.create_info(["Cz"], 100.0, "eeg", verbose="error")
+    raw = mne.io.RawArray(np.zeros((1, 1000)), info, first_samp=500, verbose="error")
+    spans = [(0.5, 1.0, "over"), (1.0, 2.5, "BAD_blink"), (2.0, 0.0, "at"), (0.0, 10.0, "BAD_all")]
+    raw.set_annotations(mne.Annotations(*map(list, zip(*spans, strict=True))), verbose="error")
+    ds = from_mne(raw)
+    for start in (200, 149, 340):
+        part = to_mne(ds.isel(time=slice(start, 600))).annotations
+        expected = raw.copy().crop(start / 100, 6.0, include_tmax=False, verbose="error").annotations
+        found, wanted = ({a["description"]: (a["onset"], a["duration"]) for a in some} for some in (part, expected))
+        assert found == {name: pytest.approx(span, abs=1e-6) for name, span in wanted.items()}
+
+
 def test_gaps_become_an_annotation():
     ds = sensors(np.ones((1, 100)), modality="eeg", sfreq=100, channel=["Cz"], units="V")
     valid = np.ones(100, bool)
