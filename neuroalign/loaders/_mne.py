@@ -71,7 +71,12 @@ def read_errors(path: str | Path) -> Iterator[None]:
     except (NeuroalignError, Warning):
         raise
     except FileNotFoundError as error:
-        raise IntegrityError("A file is missing.", got=str(error), where=path) from error
+        raise IntegrityError(
+            "A file is missing.",
+            got=str(error),
+            where=path,
+            fix="keep all files of the recording together, under the names that they had when it was saved",
+        ) from error
     except Exception as error:  # MNE raises anything over damaged bytes, down to a bare Exception
         raise IntegrityError(
             "MNE cannot read the file.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
 import re
@@ -163,7 +164,15 @@ def _check_options(path: Path, reader: str, options: Mapping[str, Any]) -> None:
     known = {p for name in (reader, *readers) for p in inspect.signature(_mne.function_of(name)).parameters}
     known -= {"preload", "verbose", "units", "fname", "input_fname", "vhdr_fname", "directory", "pdf_fname"}
     if unknown := sorted(set(options) - known):
-        raise ConfigError("Unknown option.", expected=", ".join(sorted(known)), got=unknown, where=path)
+        own = [*inspect.signature(Request).parameters, "channel_type", "electrodes"]
+        close = difflib.get_close_matches(unknown[0], sorted({*known, *own} - {"retype", "mne_options"}), n=1)
+        raise ConfigError(
+            "Unknown option.",
+            expected=f"options of our reader, or of MNE's: {', '.join(sorted(known))}",
+            got=unknown,
+            where=path,
+            fix=f"did you mean {close[0]}=?" if close else None,
+        )
 
 
 def _data_files(recording: Any) -> list[Path]:

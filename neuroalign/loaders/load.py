@@ -100,6 +100,13 @@ def load(
     >>> load(file).dims
     ('stimulus', 'unit')
     """
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            "Nothing that can be read.",
+            expected="the path of one file or folder",
+            got=type(path).__name__,
+            fix="load each of them; neuroalign.loaders.read_fmri takes images in memory, and both files of a surface",
+        )
     path = Path(path).expanduser()
     if modality is not None and modality not in READERS:
         raise ConfigError("Unknown modality.", expected=" or ".join(READERS), got=modality)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,10 +103,23 @@ def test_unknown_things_are_named(tmp_path: Path) -> None:
         load(tmp_path)
     with pytest.raises(ConfigError, match="Unknown modality"):
         load(tmp_path, modality="EEG")
+    for several in ([tmp_path / "x.xyz"], None, 3):
+        with pytest.raises(ConfigError, match="the path of one file or folder"):
+            load(several)  # type: ignore[arg-type]
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.json").write_text("{}")
     with pytest.raises(ConfigError, match="load_model"):
         load(tmp_path / "model")
+
+
+def test_misspelt_options_and_lost_companions_say_what_to_do(real_data: RealData, tmp_path: Path) -> None:
+    edf = real_data("eeg-formats") / "test.edf"
+    for wrong, meant in (("unit", "units"), ("channel", "channels"), ("stim_chanel", "stim_channel")):
+        with pytest.raises(ConfigError, match=rf"did you mean {meant}=\?"):
+            load(edf, **{wrong: "uV"})
+    shutil.copy(real_data("eeglab-visattention-32ch") / "eeglab_data.set", tmp_path)
+    with pytest.raises(IntegrityError, match="keep all files of the recording together"):
+        load(tmp_path / "eeglab_data.set")
 
 
 def test_fif_files_without_a_recording(real_data: RealData) -> None:
