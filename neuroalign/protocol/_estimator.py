@@ -187,6 +187,7 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
         get_scorer(self.scorer)
 
     def _open_x(self, X: Any, *, fitting: bool) -> tuple[NDArray[Any], Samples]:
+        _refuse_containers(X, "X", self)
         if fitting:
             self.labelled_ = isinstance(X, xr.DataArray)
         if not isinstance(X, xr.DataArray):
@@ -209,6 +210,7 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
     def _open_y(self, X: Any, y: Any) -> tuple[NDArray[Any], dict[str, NDArray[Any]]]:
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        _refuse_containers(y, "y", self)
         self._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
         if isinstance(y, xr.DataArray):
             if isinstance(X, xr.DataArray):
@@ -261,6 +263,23 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
         if parts:
             warn(f"{' and '.join(parts)}; they get NaN scores.", stacklevel=4)
         return masked
+
+
+def _refuse_containers(obj: Any, name: str, taker: Any) -> None:
+    """Refuse what holds several variables or runs; which of them is meant is for the caller to say."""
+    if not isinstance(obj, xr.Dataset | xr.DataTree):
+        return
+    tree = isinstance(obj, xr.DataTree)
+    names = [str(n) for n in (next((leaf for leaf in obj.leaves if leaf.has_data), obj) if tree else obj).data_vars]
+    first = names[0] if names else "name"
+    raise ConfigError(
+        f"{type(taker).__name__} takes one variable, not a whole {type(obj).__name__}.",
+        expected=f"{name} as a DataArray or array",
+        got=f"{type(obj).__name__} with {', '.join(names) or 'no variable'}",
+        fix=f"join the runs first (neuroalign.align.concat, epochs), and pass its ['{first}']"
+        if tree
+        else f"pass {name}['{first}']",
+    )
 
 
 def _refuse_nan(X: xr.DataArray, values: NDArray[Any]) -> None:

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from neuroalign.errors import SchemaError
-from neuroalign.protocol._estimator import FLOATS, _refuse_nan
+from neuroalign.protocol._estimator import FLOATS, _refuse_containers, _refuse_nan
 from neuroalign.protocol._labels import Labels, Samples, open_samples
 from neuroalign.protocol._save import Saveable
 from neuroalign.schema import stamp
@@ -91,6 +91,7 @@ class LabelledTransformer(Saveable, TransformerMixin, BaseEstimator, ABC):
         return samples
 
     def _open(self, X: Any, *, fitting: bool) -> tuple[NDArray[Any], Samples, Labels]:
+        _refuse_containers(X, "X", self)
         if not isinstance(X, xr.DataArray):
             values = validate_data(self, X, reset=fitting, dtype=FLOATS)
             return values, Samples(len(values)), Labels.plain(values.shape[1:], "unit")

@@ -10,6 +10,7 @@ from sklearn.base import clone
 from neuroalign.decoding import RidgeDecoder, TRFDecoder
 from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
+from neuroalign.preprocess import Delayer, Labelled, Standardizer
 
 IDS = [f"image-{n}" for n in range(30)]
 ESTIMATORS = [RidgeEncoder(cv=3), RidgeDecoder(cv=3), TRFEncoder(cv=3), TRFDecoder(cv=3)]
@@ -207,6 +208,20 @@ def test_x_that_is_not_finite_is_refused(estimator: RidgeEncoder) -> None:
         estimator.fit(*labelled)
     with pytest.raises(ValueError, match="NaN"):
         estimator.fit(x, y)
+
+
+def test_a_whole_recording_is_refused_with_the_variable_to_pass(
+    features: xr.DataArray, responses: xr.DataArray
+) -> None:
+    recording = responses.to_dataset(name="eeg")
+    tree = xr.DataTree.from_dict({"/sub-01": recording})
+    for step in (Standardizer(), Delayer(), Labelled(Standardizer()), RidgeEncoder(cv=3)):
+        with pytest.raises(ConfigError, match=r"pass X\['eeg'\]"):
+            step.fit(recording, responses)
+        with pytest.raises(ConfigError, match=r"join the runs first .* \['eeg'\]"):
+            step.fit(tree, responses)
+    with pytest.raises(ConfigError, match=r"pass y\['eeg'\]"):
+        RidgeEncoder(cv=3).fit(features, recording)
 
 
 def test_wrong_choices_are_refused() -> None:
