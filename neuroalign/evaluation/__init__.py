@@ -1,12 +1,16 @@
 """How far a model can be trusted: folds without leaks, noise ceilings, tests and comparisons."""
 
 from neuroalign.evaluation import splits
+from neuroalign.evaluation.adjacency import adjacency
 from neuroalign.evaluation.bootstrap import bootstrap_compare
 from neuroalign.evaluation.ceilings import noise_ceiling, normalise
+from neuroalign.evaluation.clusters import cluster_test
 from neuroalign.evaluation.cross_validate import cross_validate
 from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.evaluation.partition import partition_variance
 from neuroalign.evaluation.permutation import fdr_bh, permutation_test
 from neuroalign.evaluation.result import Result
+from neuroalign.evaluation.select import centre_of_mass, select_model
 from neuroalign.evaluation.splits import (
     ChronologicalSplit,
     ContiguousSplit,
@@ -21,13 +25,18 @@ __all__ = [
     "GroupSplit",
     "Result",
     "StimulusSplit",
+    "adjacency",
     "bootstrap_compare",
+    "centre_of_mass",
     "check_no_leakage",
+    "cluster_test",
     "cross_validate",
     "fdr_bh",
     "noise_ceiling",
     "normalise",
+    "partition_variance",
     "permutation_test",
     "resolve_cv",
+    "select_model",
     "splits",
 ]

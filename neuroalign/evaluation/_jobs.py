@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from neuroalign.compute import get_executor, map_chunks
-from neuroalign.errors import SchemaError
+from neuroalign.compute import run_pieces
+from neuroalign.errors import ConfigError, NeuroalignError, SchemaError
 from neuroalign.evaluation._labels import n_samples, take
 from neuroalign.evaluation._targets import matrix, template
 from neuroalign.evaluation.splits import Fold
@@ -33,15 +33,33 @@ class _Job:
     groups: NDArray[Any] | None
     labelled: bool
     flat: bool
+    spaces: list[NDArray[np.int64]] | None = None
 
 
 def predict_folds(
     estimator: Any, X: Any, y: Any, folds: list[Fold], *, groups: NDArray[Any] | None, executor: str | Executor
 ) -> list[NDArray[Any]]:
     """Predict the held-out samples of every fold; arrays of shape (n_test, n_targets)."""
-    jobs = _jobs(estimator, X, y, folds, groups)
-    n_targets = template(y).size
-    return [_checked(guess, len(test), n_targets) for guess, (_, test) in zip(_map(executor, jobs), folds, strict=True)]
+    return predict_many([(estimator, X, None)], y, folds, groups=groups, executor=executor)[0]
+
+
+#: An estimator, its features, and the columns of feature spaces whose shares in the predictions are wanted.
+Model = tuple[Any, Any, list[NDArray[np.int64]] | None]
+
+
+def predict_many(
+    models: list[Model], y: Any, folds: list[Fold], *, groups: NDArray[Any] | None, executor: str | Executor
+) -> list[list[NDArray[Any]]]:
+    """Predict the held-out samples of every fold by every model; arrays of shape (n_test, n_targets).
+
+    With spaces, arrays of shape (1 + n_spaces, n_test, n_targets): the predictions, and what each space adds to them.
+    """
+    n, n_targets = len(folds), template(y).size
+    made = iter(_map(executor, lambda k: _job(models[k // n], y, folds[k % n], groups), n * len(models), n))
+    return [
+        [_checked(next(made), len(test), n_targets, None if spaces is None else len(spaces)) for _, test in folds]
+        for _, _, spaces in models
+    ]
 
 
 def wants_labels(estimator: Any) -> bool:
@@ -50,24 +68,39 @@ def wants_labels(estimator: Any) -> bool:
     return any(isinstance(part, (LabelledEstimator, LabelledTransformer)) for part in (estimator, *inside))
 
 
-def _jobs(estimator: Any, X: Any, y: Any, folds: list[Fold], groups: NDArray[Any] | None) -> Iterator[_Job]:
+def _job(model: Model, y: Any, fold: Fold, groups: NDArray[Any] | None) -> _Job:
+    (estimator, X, spaces), (train, test) = model, fold
     labelled = wants_labels(estimator)
     flat = not labelled and np.ndim(y) == 1
     if not labelled:
         X, y = matrix(X) if isinstance(X, xr.DataArray) else X, matrix(y)
-    for train, test in folds:
-        chosen = None if groups is None else groups[train]
-        yield _Job(clone(estimator), take(X, train), take(y, train), take(X, test), chosen, labelled, flat)
+    chosen = None if groups is None else groups[train]
+    return _Job(clone(estimator), take(X, train), take(y, train), take(X, test), chosen, labelled, flat, spaces)
 
 
-def _map(executor: str | Executor, jobs: Iterable[_Job]) -> Iterable[Any]:
+def _map(executor: str | Executor, job: Callable[[int], _Job], n: int, n_folds: int) -> Iterable[Any]:
+    """Results in order; one fold's copies at a time. Workers go on with the other folds when one fails or dies."""
     if executor == "serial":
-        return map(_fit_predict, jobs)  # lazily: one fold's copies at a time
-    if not isinstance(executor, Executor):
-        with get_executor(executor) as workers:
-            return _map(workers, jobs)
-    work = list(jobs)
-    return map_chunks(_fit_predict, work, executor=executor, names=[f"fold {n}" for n in range(len(work))])
+        return (_fit_predict(job(k)) for k in range(n))
+    outcome = run_pieces(_piece, job, n, executor=executor)
+    if outcome.failures:
+        raise _failed(outcome.failures, n, n_folds) from outcome.failures[min(outcome.failures)]
+    return [outcome.results[k] for k in range(n)]
+
+
+def _piece(job: _Job, shared: None) -> Any:
+    return _fit_predict(job)
+
+
+def _failed(failures: dict[int, BaseException], n: int, n_folds: int) -> NeuroalignError:
+    """One error for all fits that failed, with what the first of them said."""
+    first = failures[min(failures)]
+    names = [f"fold {k % n_folds}" + (f" of model {k // n_folds}" if n > n_folds else "") for k in sorted(failures)]
+    place = f"{', '.join(names)}; {n - len(failures)} of {n} fits ended or were not tried"
+    if isinstance(first, NeuroalignError):
+        where = place if first.where is None else f"{first.where} ({place})"
+        return type(first)(first.problem, expected=first.expected, got=first.got, where=where, fix=first.fix)
+    return NeuroalignError(f"{type(first).__name__}: {first}", where=place)
 
 
 def _fit_predict(job: _Job) -> Any:
@@ -79,36 +112,85 @@ def _fit_predict(job: _Job) -> Any:
         name, last = job.estimator.steps[-1]
         if "groups" in inspect.signature(last.fit).parameters:
             options = {f"{name}__groups": job.groups}
-    return _labelled(job, options) if job.labelled else _plain(job, options)
+    predict = (_labelled if job.labelled else _plain)(job, options)
+    return predict(job.X_test) if job.spaces is None else _by_space(job, predict, job.spaces)
 
 
-def _labelled(job: _Job, options: dict[str, Any]) -> Any:
-    guess = job.estimator.fit(job.X_train, job.y_train, **options).predict(job.X_test)
-    if isinstance(guess, xr.DataArray) and isinstance(job.y_train, xr.DataArray):
-        targets = [d for d in job.y_train.dims if d != sample_dim(job.y_train)]
-        guess = guess.transpose(sample_dim(guess), *targets)
-    return np.asarray(guess)
+def _labelled(job: _Job, options: dict[str, Any]) -> Callable[[Any], NDArray[Any]]:
+    model = job.estimator.fit(job.X_train, job.y_train, **options)
+
+    def predict(X: Any, method: str = "predict") -> NDArray[Any]:
+        guess = getattr(model, method)(X)
+        if isinstance(guess, xr.DataArray) and isinstance(job.y_train, xr.DataArray):
+            targets = [d for d in job.y_train.dims if d != sample_dim(job.y_train)]
+            first = ["band"] if method == "predict_bands" else []
+            guess = guess.transpose(*first, sample_dim(job.X_test), *targets)
+        return np.asarray(guess)
+
+    return predict
 
 
-def _plain(job: _Job, options: dict[str, Any]) -> Any:
+def _plain(job: _Job, options: dict[str, Any]) -> Callable[[Any], NDArray[Any]]:
     """Fit the targets that are finite; the others are predicted as NaN."""
     finite = np.isfinite(job.y_train).all(axis=0)
-    out = np.full((n_samples(job.X_test), job.y_train.shape[1]), np.nan)
     if finite.any():
         y = job.y_train[:, 0] if job.flat else job.y_train[:, finite]
-        out[:, finite] = np.asarray(job.estimator.fit(job.X_train, y, **options).predict(job.X_test)).reshape(
-            len(out), -1
+        job.estimator.fit(job.X_train, y, **options)
+
+    def predict(X: Any) -> NDArray[Any]:
+        out = np.full((n_samples(X), job.y_train.shape[1]), np.nan)
+        if finite.any():
+            out[:, finite] = np.asarray(job.estimator.predict(X)).reshape(len(out), -1)
+        return out
+
+    return predict
+
+
+def _by_space(job: _Job, predict: Any, spaces: list[NDArray[np.int64]]) -> NDArray[Any]:
+    """Predictions, and what each space adds: that of the model itself, or what is left when the others are zero."""
+    whole = predict(job.X_test)
+    if hasattr(job.estimator, "predict_bands"):
+        parts = predict(job.X_test, "predict_bands")
+        names = np.asarray(job.X_test["band"].values)
+        order = list(dict.fromkeys(names.tolist()))
+        added = [sum(parts[order.index(band)] for band in dict.fromkeys(names[c].tolist())) for c in spaces]
+        return np.stack([whole, *added])
+    # What a feature of several spaces adds is divided between them.
+    shared = np.maximum(sum(_marked(columns, job.X_test) for columns in spaces), 1)
+    nothing = predict(_weighted(job.X_test, 0.0 * shared))
+    added = [predict(_weighted(job.X_test, _marked(columns, job.X_test) / shared)) - nothing for columns in spaces]
+    off = np.abs(sum(added) + nothing - whole)
+    largest = np.nanmax(np.abs(whole), initial=0.0, where=np.isfinite(whole)) + np.finfo(np.float32).tiny
+    if (off[np.isfinite(off)] > 1e-3 * largest).any():
+        raise ConfigError(
+            "What each feature space adds to this model's predictions cannot be told.",
+            expected="a linear model, or one with a method predict_bands",
+            got=type(job.estimator).__name__,
+            where="split",
+            fix="split=False",
         )
-    return out
+    return np.stack([whole, *added])
 
 
-def _checked(guess: Any, n: int, n_targets: int) -> NDArray[Any]:
-    values = np.asarray(guess)
-    if values.shape[:1] != (n,) or values.size != n * n_targets:
+def _marked(columns: NDArray[np.int64], X: Any) -> NDArray[np.float64]:
+    return np.isin(np.arange(np.size(X) // n_samples(X)), columns).astype(np.float64)
+
+
+def _weighted(X: Any, weights: NDArray[np.float64]) -> Any:
+    """The features, each times its weight."""
+    if isinstance(X, xr.DataArray):
+        (dim,) = (str(d) for d in X.dims if d != sample_dim(X))
+        return X.copy(data=(X.transpose(..., dim) * weights).transpose(*X.dims).values.astype(np.result_type(X, "f4")))
+    return X * weights
+
+
+def _checked(guess: Any, n: int, n_targets: int, n_spaces: int | None) -> NDArray[Any]:
+    values, lead = np.asarray(guess), () if n_spaces is None else (1 + n_spaces,)
+    if values.shape[: len(lead) + 1] != (*lead, n) or values.size != int(np.prod((*lead, n, n_targets))):
         raise SchemaError(
             "The estimator's predictions do not have the shape of the responses.",
             expected=f"{n} samples x {n_targets} targets",
             got=values.shape,
             where="predict",
         )
-    return values.reshape(n, n_targets)
+    return values.reshape(*lead, n, n_targets)

@@ -55,6 +55,7 @@ def cross_validate(
     alpha: float = 0.05,
     random_state: int | np.random.Generator | None = None,
     executor: str | Executor = "serial",
+    keep_null: bool = False,
 ) -> Result:
     """Score an estimator on held-out samples, against a noise ceiling and against chance.
 
@@ -94,6 +95,8 @@ def cross_validate(
         Seeds the halvings of the ceiling and the permutations.
     executor : "serial", "processes" or concurrent.futures.Executor, default "serial"
         Runs the folds. The result does not depend on it.
+    keep_null : bool, default False
+        Keep the scores of all permutations as ``null`` in the result's data, for `cluster_test`.
 
     Returns
     -------
@@ -124,6 +127,8 @@ def cross_validate(
             expected="0 < alpha < 1 and n_permutations >= 1",
             got=f"alpha={alpha}, n_permutations={n_permutations}",
         )
+    if keep_null and test is None:
+        raise ConfigError("There are no permutations to keep.", got="test=None", fix="test='permutation'")
     name = _scorer_name(estimator, scorer)
     plan = _plan(X, y, cv, groups, repeats)
     held_out = _held_out(estimator, X, y, plan, executor)
@@ -134,7 +139,8 @@ def cross_validate(
         data["ceiling"] = _ceiling(y, plan, held_out, ceiling, name, for_ceiling)
     if test is not None:
         refit = _refit(estimator, X, y, plan, name, data["score"], executor)
-        data = data.assign(_test(held_out, plan, like, refit, test, name, n_permutations, for_test))
+        kept = np.full((n_permutations, like.size), np.nan, np.float32) if keep_null else None
+        data = data.assign(_test(held_out, plan, like, refit, test, name, n_permutations, for_test, kept))
         data["q"] = fdr_bh(data["p"])
         data["significant"] = data["q"] < alpha
         data = data.assign_attrs(alpha=float(alpha), test=test, n_permutations=int(n_permutations))
@@ -333,6 +339,7 @@ def _test(
     scorer: str,
     n: int,
     rng: np.random.Generator,
+    kept: NDArray[np.float32] | None,
 ) -> dict[str, xr.DataArray]:
     if test != "permutation" and test not in SCHEMES:
         raise ConfigError("Unknown test.", expected=["permutation", *SCHEMES], got=test, where="test")
@@ -355,12 +362,16 @@ def _test(
             scorer=scorer,
             n_permutations=n,
             random_state=rng,
+            keep_null=kept is not None,
         )
+        if kept is not None:
+            kept[:] = out["null"].values
         p, p_max, null_max = (out[name].values for name in ("p", "p_max", "null_max"))
     else:
-        p, p_max, null_max = refit(scheme, n, rng)
+        p, p_max, null_max = refit(scheme, n, rng, kept)
     null = xr.DataArray(null_max, dims="permutation")
-    return {"p": restore(p, like), "p_fwer": restore(p_max, like), "null_max": null}
+    columns = {"p": restore(p, like), "p_fwer": restore(p_max, like), "null_max": null}
+    return columns if kept is None else columns | {"null": restore(kept, like, "permutation")}
 
 
 def _refit(estimator: Any, X: Any, y: Any, plan: _Plan, scorer: str, score: xr.DataArray, executor: Any) -> Any:
@@ -375,14 +386,14 @@ def _refit(estimator: Any, X: Any, y: Any, plan: _Plan, scorer: str, score: xr.D
         rows = (found.fold == f for f in range(len(plan.folds)))
         return np.mean([function(found.observed[r], found.predicted[r]) for r in rows], axis=0)
 
-    def run(scheme: str, n: int, rng: np.random.Generator) -> Any:
+    def run(scheme: str, n: int, rng: np.random.Generator, kept: Any) -> Any:
         units = number_units(plan.repeats, len(values))
         groups = None if plan.groups is None else codes(plan.groups, "groups")
         runs = plan.runs if plan.runs is not None or not plan.time_series else groups
         within = groups if plan.clustered else None
         orders = arrangements(scheme, n, rng, units=units, runs=runs, within=within)
         flat = score.transpose(*template(y).dims).values.ravel()
-        return refit_test(values, flat, orders, rescore, n_permutations=n, together=separable(estimator))
+        return refit_test(values, flat, orders, rescore, n_permutations=n, together=separable(estimator), kept=kept)
 
     return run
 

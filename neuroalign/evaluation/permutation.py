@@ -41,6 +41,7 @@ def permutation_test(
     scorer: str = "r2",
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
+    keep_null: bool = False,
 ) -> xr.Dataset:
     """Test whether predictions are better than those of rearranged responses, per target and over all targets.
 
@@ -71,13 +72,16 @@ def permutation_test(
         Number m of random rearrangements; the smallest possible p is 1 / (m + 1).
     random_state : int or numpy.random.Generator, optional
         Seeds the rearrangements.
+    keep_null : bool, default False
+        Also give the scores of all rearrangements, as `cluster_test` needs them (float32).
 
     Returns
     -------
     Dataset
         ``score``, ``p`` = (b + 1) / (m + 1) where b rearrangements scored at least as high, ``p_max`` (the same
         against the maximum over all targets: controls the family-wise error) and ``null_max`` (permutation). NaN for
-        targets that cannot be scored; these do not enter the maximum.
+        targets that cannot be scored; these do not enter the maximum. With `keep_null` also ``null`` (permutation,
+        ...).
 
     Raises
     ------
@@ -109,8 +113,10 @@ def permutation_test(
     group = np.zeros(len(y), np.int64) if groups is None else codes(named(groups, y_true, role="groups"), "group")
     pieces = _pieces(fold, group, ordered=scheme != "shuffle")
     plan = SCHEMES[scheme](pieces, block, n_permutations, np.random.default_rng(random_state))
-    score, exceed, null_max = _run(y, p, fold, scorer, plan)
-    return _table(template(y_true), score, exceed, null_max)
+    kept = np.full((n_permutations, y.shape[1]), np.nan, np.float32) if keep_null else None
+    score, exceed, null_max = _run(y, p, fold, scorer, plan, kept)
+    out = _table(template(y_true), score, exceed, null_max)
+    return out if kept is None else out.assign(null=restore(kept, template(y_true), "permutation"))
 
 
 def fdr_bh(p: Any) -> Any:
@@ -297,9 +303,9 @@ def _check_movable(movable: bool, fix: str) -> None:
 
 
 def _run(
-    y: Array, p: Array, fold: Index, scorer: str, plan: _Shuffles | _Blocks | _Shifts
+    y: Array, p: Array, fold: Index, scorer: str, plan: _Shuffles | _Blocks | _Shifts, kept: Any = None
 ) -> tuple[Array, Array, Array]:
-    """Scores (t,), numbers of arrangements that score as high (t,), and maxima over targets (m,)."""
+    """Scores (t,), numbers of arrangements that score as high (t,), and maxima over targets (m,); `kept` takes all."""
     score, exceed = np.empty(y.shape[1]), np.empty(y.shape[1])
     null_max = np.full(plan.n_permutations, -np.inf)
     for tile in tiles(y.shape[1], 48 * len(y) + 16 * plan.n_permutations, 2**25):
@@ -315,6 +321,8 @@ def _run(
         null = constant + plan.null(block, weights)
         # An arrangement that gives the same data again counts as a tie, whatever its rounding.
         exceed[tile] = (null >= score[tile] - 1e-9).sum(axis=0)
+        if kept is not None:
+            kept[:, tile] = np.where(usable, null, np.nan)
         if usable.any():
             null_max = np.maximum(null_max, null[:, usable].max(axis=1))
     return score, exceed, null_max

@@ -126,6 +126,7 @@ def refit_test(
     *,
     n_permutations: int,
     together: bool,
+    kept: NDArray[np.float32] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Compare scores with those of models fitted to arranged responses.
 
@@ -143,6 +144,8 @@ def refit_test(
         Number of orders.
     together : bool
         Whether arrangements may be fitted side by side, as further targets.
+    kept : ndarray, shape (n_permutations, n_targets), optional
+        Takes the scores of all arrangements.
 
     Returns
     -------
@@ -163,6 +166,8 @@ def refit_test(
             # An arrangement that gives the same data again counts as a tie, whatever its rounding.
             # One that cannot be scored counts as one that scores as high.
             exceed += (~(null < observed - 1e-9)).sum(axis=0)
+            if kept is not None:
+                kept[done : done + len(batch), usable] = null
             null_max[done : done + len(batch)] = np.fmax.reduce(null, axis=1)
             done += len(batch)
             advance(len(batch))

@@ -152,13 +152,16 @@ class NeuroAccessor:
         """Give a CIFTI-2 image; see `neuroalign.convert.to_cifti`."""
         return view("to_cifti")(self._obj, variable, **options)
 
-    def plot(self, kind: str = "auto", **options: Any) -> Any:
+    def plot(self, kind: str = "auto", variable: str | None = None, **options: Any) -> Any:
         """Draw the object.
 
         Parameters
         ----------
         kind : str
             Name of a view; ``"auto"`` picks the one that fits.
+        variable : str, optional
+            Of a Dataset, the variable to draw. Options that name one of its dimensions then select an entry, as in
+            ``parts.neuro.plot("brain", variable="unique", band="semantics")``.
         **options
             Options of the plotting function in `neuroalign.plots`.
 
@@ -168,6 +171,8 @@ class NeuroAccessor:
             Where it was drawn.
         """
         obj = self._obj
+        if variable is not None:
+            obj, options = _chosen(obj, variable, options)
         if kind == "auto" and isinstance(obj, xr.Dataset):
             variables = list(obj.data_vars)
             if len(variables) != 1:
@@ -179,6 +184,18 @@ class NeuroAccessor:
                 )
             obj = obj[variables[0]].assign_attrs({**obj.attrs, **obj[variables[0]].attrs})
         return view(kind)(obj, **options)
+
+
+def _chosen(
+    obj: xr.Dataset | xr.DataArray, variable: str, options: dict[str, Any]
+) -> tuple[xr.DataArray, dict[str, Any]]:
+    """Take one variable with the attributes of its Dataset, and the entries that options name."""
+    if not isinstance(obj, xr.Dataset) or variable not in obj:
+        got = list(obj.data_vars) if isinstance(obj, xr.Dataset) else "a DataArray"
+        raise ConfigError("No such variable.", expected=f"a Dataset with {variable!r}", got=got)
+    array = obj[variable].assign_attrs({**obj.attrs, **obj[variable].attrs})
+    picked = {key: value for key, value in options.items() if key in array.dims}
+    return array.sel(picked), {key: value for key, value in options.items() if key not in picked}
 
 
 def _spiking(ds: xr.Dataset) -> list[str]:

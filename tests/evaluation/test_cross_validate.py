@@ -1,3 +1,6 @@
+import os
+import signal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from neuroalign.compute import get_executor
 from neuroalign.encoding import RidgeEncoder
-from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
+from neuroalign.errors import AlignmentError, ConfigError, NeuroalignError, NeuroalignWarning, SchemaError
 from neuroalign.evaluation import ContiguousSplit, cross_validate, noise_ceiling
 from neuroalign.evaluation.refit import arrangements
 from neuroalign.schema import history
@@ -294,6 +297,23 @@ def test_provenance_and_geometry():
     assert (data.attrs["sfreq"], data.attrs["tmin"], data.score.attrs["units"]) == (10.0, 0.0, "1")
     step = history(data)["steps"][-1]
     assert (step["step"], step["seed"], step["estimator"]) == ("cross_validate", 7, "Ridge")
+
+
+class Mortal(Ridge):
+    """Takes its worker down where the first response says so."""
+
+    def fit(self, X, y):
+        if y[0, 0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fit(X, y)
+
+
+def test_a_worker_that_dies_is_named_and_the_other_folds_end():
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((20, 2)), rng.standard_normal((20, 1))
+    y[10, 0] = 0  # the first training sample of the fold that tests the first half
+    with pytest.raises(NeuroalignError, match=r"died[\s\S]*fold 0; 1 of 2 fits"):
+        cross_validate(Mortal(), X, y, cv=2, executor="processes")
 
 
 class Crooked(Remember):

@@ -1,0 +1,327 @@
+"""Choose a layer or network on one part of the data, score it on another; how deep in a network scores lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.evaluation._jobs import Model, predict_many
+from neuroalign.evaluation._labels import take
+from neuroalign.evaluation._targets import matrix, restore, template
+from neuroalign.evaluation.bootstrap import _region_codes, bootstrap_compare
+from neuroalign.evaluation.cross_validate import _check_inputs, _gather, _HeldOut, _Plan, _plan, _scorer_name
+from neuroalign.metrics import SCORERS
+from neuroalign.schema import TRAVELLING, inherit, stamp
+
+__all__ = ["centre_of_mass", "select_model"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+def select_model(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    per: str = "target",
+    rival: str | Mapping[str, Any] | None = None,
+    cv: Any = None,
+    inner: Any = None,
+    groups: str | ArrayLike | None = None,
+    repeats: str | ArrayLike | bool | None = None,
+    scorer: str | None = None,
+    blocks: str | int | ArrayLike = 1,
+    random_state: int | np.random.Generator | None = None,
+    executor: str | Executor = "serial",
+) -> xr.Dataset:
+    """Choose the best of several layers or networks, and score the choice on samples that had no part in it.
+
+    The best of many scores is too good, because noise helped to make it the best (winner's curse). Here every outer
+    fold chooses by cross-validation inside its training samples, fits the chosen one there, and scores it on the test
+    samples. With a single fold, ``cv=[(half, other_half)]``, one half chooses and the other reports.
+
+    Parameters
+    ----------
+    estimator : estimator, or mapping of str to estimator
+        As for `cross_validate`; several are candidates.
+    X : DataArray, Dataset, or mapping of str to DataArray or array
+        Features. Of a Dataset each variable (layer) is a candidate, of a mapping each entry.
+    y : DataArray or array_like
+        Responses.
+    per : str, default "target"
+        ``"target"`` chooses for each target; ``"all"`` one for all; the name of a coordinate of the targets, such as
+        ``"roi"``, by the mean of each region.
+    rival : str, or mapping of str to features, optional
+        Adds a test against another model: a candidate by name; or the same layers of a control, such as an untrained
+        network (`activations.randomize`), among which the choice is made in the same way.
+    cv, groups, repeats, scorer, executor
+        As for `cross_validate`; the outer folds.
+    inner : int, splitter, str, optional
+        The folds inside the training samples; as for `resolve_cv`.
+    blocks, random_state
+        As for `bootstrap_compare`, for the test.
+
+    Returns
+    -------
+    Dataset
+        - ``chosen`` (...): the candidate that most folds chose; ``chosen_fold`` (fold, ...): that of each fold.
+        - ``score`` (...): of the choice, on held-out samples, mean over folds; ``fold_score`` (fold, ...).
+        - ``inner_score`` (candidate, ...): the scores that it was chosen by.
+        - ``candidate_score`` (candidate, ...): each candidate in an ordinary cross-validation, for profiles. The best
+          of these is not the score of a choice.
+        - with `rival`: ``rival_score``, ``difference``, ``ci`` and ``p`` (see `bootstrap_compare`).
+
+    Raises
+    ------
+    ConfigError
+        If there are fewer than two candidates, or a name is not known.
+
+    References
+    ----------
+    Kriegeskorte, N. et al. (2009). Circular analysis in systems neuroscience. Nature Neuroscience 12, 535-540.
+    Cawley, G. & Talbot, N. (2010). On over-fitting in model selection and subsequent selection bias in performance
+    evaluation. JMLR 11, 2079-2107.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> rng = np.random.default_rng(0)
+    >>> layers = {name: rng.standard_normal((100, 4)) for name in ("conv1", "conv2")}
+    >>> y = layers["conv2"] @ rng.standard_normal((4, 3)) + rng.standard_normal((100, 3))
+    >>> select_model(Ridge(), layers, y).chosen.values.tolist()
+    ['conv2', 'conv2', 'conv2']
+    """
+    models = _candidates(estimator, X)
+    name = _scorer_name(next(iter(models.values()))[0], scorer)
+    for _, part, _ in models.values():
+        _check_inputs(part, y)
+    if isinstance(rival, str) and rival not in models:
+        raise ConfigError("No such candidate.", expected=list(models), got=rival, where="rival")
+    like = template(y)
+    region = _regions(per, like)
+    plan = _plan(next(iter(models.values()))[1], y, cv, groups, repeats)
+    options = {"inner": inner, "repeats": repeats, "scorer": name, "executor": executor}
+    held, made, picked, inner_score = _nested(models, y, plan, region, options)
+    data = _table(list(models), held, made, picked, inner_score, like, name)
+    if rival is not None:
+        if isinstance(rival, str):
+            other = made[list(models).index(rival)]
+        else:
+            other = _nested(_candidates(estimator, rival), y, plan, region, options)[0]
+        data = data.assign(_against(held, other, like, name, blocks, random_state))
+    return _describe(data, y, X, list(models), plan, name, per)
+
+
+def _candidates(estimator: Any, X: Any) -> dict[str, Model]:
+    spaces = {str(k): v for k, v in X.items()} if isinstance(X, (Mapping, xr.Dataset)) else {"": X}
+    estimators = {str(k): v for k, v in estimator.items()} if isinstance(estimator, Mapping) else {"": estimator}
+    made: dict[str, Model] = {
+        " ".join(part for part in (model, space) if part): (one, features, None)
+        for model, one in estimators.items()
+        for space, features in spaces.items()
+    }
+    if len(made) < 2:
+        raise ConfigError(
+            "There is nothing to choose from.",
+            expected="a Dataset of layers, or a mapping of names to features or estimators, with two entries or more",
+            got=list(made),
+            where="X",
+        )
+    return made
+
+
+def _regions(per: str, like: xr.DataArray) -> Index:
+    """Number of the group of targets that choose together."""
+    if per in ("target", "all"):
+        return np.arange(like.size) if per == "target" else np.zeros(like.size, dtype=np.int64)
+    region, _ = _region_codes(per, like)
+    return np.zeros(0, dtype=np.int64) if region is None else region
+
+
+def _nested(
+    models: dict[str, Model], y: Any, plan: _Plan, region: Index, options: dict[str, Any]
+) -> tuple[_HeldOut, list[_HeldOut], Index, Array]:
+    """The choice and all candidates on held-out samples; the choice (fold, t), the scores it was made by (model, t)."""
+    values, executor = matrix(y), options["executor"]
+    everything = predict_many(list(models.values()), y, plan.folds, groups=plan.groups, executor=executor)
+    scores = np.stack([_inner(models, y, plan, train, options) for train, _ in plan.folds])  # (fold, model, t)
+    picked = np.stack([_best(fold, region) for fold in scores])
+    guesses = [
+        np.take_along_axis(np.stack([guess[f] for guess in everything]), picked[f][None, None], axis=0)[0]
+        for f in range(len(plan.folds))
+    ]
+    return _gather(values, guesses, plan), [_gather(values, g, plan) for g in everything], picked, scores.mean(axis=0)
+
+
+def _inner(models: dict[str, Model], y: Any, plan: _Plan, train: Index, options: dict[str, Any]) -> Array:
+    """Scores of all candidates by cross-validation inside training samples; (model, t)."""
+    parts = [(estimator, take(X, train), None) for estimator, X, _ in models.values()]
+    within = take(y, train)
+    groups = None if plan.groups is None else plan.groups[train]
+    repeats = False if plan.repeats is None else plan.repeats[train]
+    inside = _plan(parts[0][1], within, options["inner"], groups, repeats)
+    made = predict_many(parts, within, inside.folds, groups=inside.groups, executor=options["executor"])
+    values = matrix(within)
+    return np.stack([_by_fold(_gather(values, g, inside), options["scorer"]).mean(axis=0) for g in made])
+
+
+def _by_fold(held: _HeldOut, scorer: str) -> Array:
+    rows = [held.fold == f for f in range(int(held.fold.max()) + 1)]
+    return np.stack([SCORERS[scorer](held.observed[r], held.predicted[r]) for r in rows])
+
+
+def _best(scores: Array, region: Index) -> Index:
+    """The best candidate for each target (t,), by the mean over its region; targets without a score do not count."""
+    known = np.isfinite(scores)
+    sums = np.zeros((len(scores), int(region.max()) + 1))
+    np.add.at(sums.T, region, np.where(known.all(axis=0), scores, 0.0).T)
+    return sums.argmax(axis=0)[region]
+
+
+def _table(
+    names: list[str],
+    held: _HeldOut,
+    made: list[_HeldOut],
+    picked: Index,
+    inner_score: Array,
+    like: xr.DataArray,
+    scorer: str,
+) -> xr.Dataset:
+    by_fold = _by_fold(held, scorer)
+    votes = np.stack([(picked == k).sum(axis=0) for k in range(len(names))]) + np.nan_to_num(inner_score) / 1e6
+    labels = np.array(names)
+    columns = {
+        "chosen": restore(labels[votes.argmax(axis=0)], like),
+        "chosen_fold": restore(labels[picked], like, "fold"),
+        "score": restore(by_fold.mean(axis=0), like),
+        "fold_score": restore(by_fold, like, "fold"),
+        "inner_score": restore(inner_score, like, "candidate"),
+        "candidate_score": restore(np.stack([_by_fold(m, scorer).mean(axis=0) for m in made]), like, "candidate"),
+    }
+    return xr.Dataset(columns, coords={"candidate": names})
+
+
+def _against(held: _HeldOut, other: Any, like: xr.DataArray, scorer: str, blocks: Any, seed: Any) -> dict[str, Any]:
+    if not isinstance(blocks, (int, str)):
+        blocks = np.asarray(blocks)[held.position]
+    out = bootstrap_compare(
+        held.observed, held.predicted, other.predicted, blocks=blocks, folds=held.fold, scorer=scorer, random_state=seed
+    )
+    names = {"rival_score": "score_b", "difference": "difference", "p": "p"}
+    found = {name: restore(out[theirs].values, like) for name, theirs in names.items()}
+    ci = restore(out["ci"].values, like, "bound").assign_coords(bound=out["bound"].values)
+    return found | {"ci": ci}
+
+
+def _describe(data: xr.Dataset, y: Any, X: Any, names: list[str], plan: _Plan, scorer: str, per: str) -> xr.Dataset:
+    old = y.attrs if isinstance(y, xr.DataArray) else {}
+    geometry = {key: old[key] for key in TRAVELLING if key in old and key != "units"}
+    for name in data.data_vars:
+        scored = {} if str(name).startswith("chosen") else {"units": "1", "scorer": scorer}
+        data[name].attrs = geometry | data[name].attrs | scored
+    data = data.assign_attrs(geometry, scorer=scorer, n_folds=len(plan.folds), per=per)
+    return stamp(inherit(data, y, X), "select_model", candidates=names, per=per)
+
+
+def centre_of_mass(
+    scores: xr.DataArray,
+    *,
+    dim: str = "layer",
+    depth: str | ArrayLike | None = None,
+    over: str | None = None,
+    n_bootstraps: int = 1000,
+    level: float = 0.95,
+    random_state: int | np.random.Generator | None = None,
+) -> xr.Dataset:
+    """Say how deep in a network scores lie: the mean depth of its layers, weighted with their scores.
+
+    Parameters
+    ----------
+    scores : DataArray
+        Scores of dims (layer, ...). Negative ones say nothing about depth and weigh nothing.
+    dim : str, default "layer"
+        The dimension of the layers.
+    depth : str or array_like, optional
+        Depth of each layer, or the name of a coordinate that holds it; by default 0, 1, 2, ...
+    over : str, optional
+        Dimension whose entries (subjects, voxels) are a sample: their mean profile is taken, and an interval by
+        drawing them with replacement. Entries must be independent of each other.
+    n_bootstraps : int, default 1000
+        Number of draws.
+    level : float, default 0.95
+        Coverage of the interval.
+    random_state : int or numpy.random.Generator, optional
+        Seeds the draws.
+
+    Returns
+    -------
+    Dataset
+        ``centre`` (...), in units of depth; NaN where no layer scores above 0. With `over` also ``ci`` (bound, ...).
+
+    Raises
+    ------
+    ConfigError
+        If a dimension or coordinate is not there, or the depths are not one finite number a layer.
+
+    Examples
+    --------
+    >>> profile = xr.DataArray([0.0, 0.1, 0.3], dims="layer")
+    >>> float(centre_of_mass(profile).centre)
+    1.75
+    """
+    for name in (dim,) if over is None else (dim, over):
+        if name not in scores.dims:
+            raise ConfigError("No such dimension.", expected=list(scores.dims), got=name, where="dim or over")
+    if not 0 < level < 1 or n_bootstraps < 1:
+        raise ConfigError("Not an interval.", expected="0 < level < 1, n_bootstraps >= 1", got=(level, n_bootstraps))
+    depths = _depths(scores, dim, depth)
+    if over is None:
+        return xr.Dataset({"centre": _centre(scores, depths, dim)})
+    n = scores.sizes[over]
+    if n < 2:
+        raise SchemaError("One entry gives no interval.", expected=f">= 2 along {over}", got=n)
+    known = scores.notnull()
+    filled = scores.fillna(0.0)
+    times = np.random.default_rng(random_state).multinomial(n, np.full(n, 1 / n), size=n_bootstraps)
+    weights = xr.DataArray(np.vstack([np.ones((1, n)), times]), dims=("draw", over))
+    counts = weights.dot(known.astype(float), dim=over)
+    means = weights.dot(filled, dim=over) / counts.where(counts > 0)
+    centres = _centre(means, depths, dim)
+    ci = _interval(centres.isel(draw=slice(1, None)), n, level)
+    return xr.Dataset({"centre": centres.isel(draw=0), "ci": ci})
+
+
+def _depths(scores: xr.DataArray, dim: str, depth: Any) -> xr.DataArray:
+    if isinstance(depth, str):
+        if depth not in scores.coords or scores[depth].dims != (dim,):
+            raise ConfigError(
+                "No such coordinate of the layers.", expected=list(scores.coords), got=depth, where="depth"
+            )
+        depth = scores[depth].values
+    values = np.arange(scores.sizes[dim]) if depth is None else np.asarray(depth)
+    if values.shape != (scores.sizes[dim],) or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ConfigError(
+            "Not one depth a layer.", expected=f"{scores.sizes[dim]} finite numbers", got=values, where="depth"
+        )
+    return xr.DataArray(values.astype(np.float64), dims=dim)
+
+
+def _centre(scores: xr.DataArray, depths: xr.DataArray, dim: str) -> xr.DataArray:
+    weights = scores.clip(min=0.0)
+    total = weights.sum(dim)
+    return ((weights * depths).sum(dim) / total.where(total > 0)).rename("centre")
+
+
+def _interval(draws: xr.DataArray, n: int, level: float) -> xr.DataArray:
+    """Percentiles, widened for the number of entries as Student's t is wider than the normal distribution."""
+    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1))
+    ci = draws.quantile([tail, 1 - tail], dim="draw")
+    return ci.rename(quantile="bound").assign_coords(bound=["low", "high"])

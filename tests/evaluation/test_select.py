@@ -1,0 +1,166 @@
+import numpy as np
+import pytest
+import xarray as xr
+from sklearn.linear_model import LinearRegression, Ridge
+
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.evaluation import centre_of_mass, cross_validate, select_model
+from neuroalign.plots import layer_profile
+
+LAYERS = [f"block{k}" for k in range(6)]
+
+
+def network(seed=0, n=80, n_units=5, n_targets=30, best=3, noise=1.0):
+    """Layers of stimuli; responses follow one of them (none where best is None)."""
+    rng = np.random.default_rng(seed)
+    ids = {"stimulus": [f"s{k}" for k in range(n)]}
+    layers = xr.Dataset(
+        {
+            name: xr.DataArray(rng.standard_normal((n, n_units)), dims=("stimulus", "unit"), coords=ids)
+            for name in LAYERS
+        }
+    )
+    y = noise * rng.standard_normal((n, n_targets))
+    if best is not None:
+        y += layers[LAYERS[best]].values @ rng.standard_normal((n_units, n_targets))
+    roi = {"roi": ("voxel", ["V1", "V4", "IT"] * (n_targets // 3))}
+    return layers, xr.DataArray(y, dims=("stimulus", "voxel"), coords=ids | roi)
+
+
+def test_the_layer_that_drives_the_responses_is_chosen():
+    X, y = network()
+    out = select_model(Ridge(), X, y, cv=4)
+    assert (out.chosen == "block3").mean() > 0.95
+    assert out.chosen_fold.dims == ("fold", "voxel")
+    assert out.candidate.values.tolist() == LAYERS
+    plain = cross_validate(Ridge(), X["block3"], y, cv=4)
+    right = (out.chosen_fold == "block3").all("fold")
+    np.testing.assert_allclose(out.score[right], plain.score[right])
+    np.testing.assert_allclose(out.candidate_score.sel(candidate="block3"), plain.score)
+    assert layer_profile(out.candidate_score.rename(candidate="layer")).get_xlabel().startswith("layer")
+
+
+def test_the_choice_is_made_inside_the_training_samples():
+    X, y = network()
+    fold = [(np.arange(40), np.arange(40, 80))]
+    out = select_model(Ridge(), X, y, cv=fold, inner=4)
+    inner = [cross_validate(Ridge(), X[name][:40], y[:40], cv=4).score for name in LAYERS]
+    np.testing.assert_allclose(out.inner_score, inner)
+    assert out.chosen.values.tolist() == [LAYERS[k] for k in np.argmax(inner, axis=0)]
+    changed = y.copy()
+    changed[40:] = changed[40:].values[::-1]
+    again = select_model(Ridge(), X, changed, cv=fold, inner=4)
+    assert (again.chosen == out.chosen).all()
+
+
+def test_the_best_of_many_is_inflated_on_null_data_and_the_choice_is_not():
+    naive, honest, fixed = [], [], []
+    for seed in range(4):
+        X, y = network(seed, best=None, n_targets=150)
+        out = select_model(LinearRegression(), X, y, cv=4, scorer="r")
+        naive.append(out.candidate_score.max("candidate"))
+        honest.append(out.score)
+        fixed.append(out.candidate_score.sel(candidate="block0"))
+    naive, honest, fixed = (float(np.mean(part)) for part in (naive, honest, fixed))
+    assert naive > 0.1
+    assert abs(honest) < 0.05
+    assert abs(honest - fixed) < 0.03
+
+
+def test_choices_by_region_and_for_all():
+    X, y = network(best=None, n_targets=30)
+    y = y + np.where(y.roi == "V1", 1.0, 0.0) * X["block1"].values.sum(1, keepdims=True)
+    y = y + np.where(y.roi == "IT", 1.5, 0.0) * X["block5"].values.sum(1, keepdims=True)
+    regions = select_model(Ridge(), X, y, cv=4, per="roi")
+    by_region = {name: set(regions.chosen.values[y.roi == name]) for name in ("V1", "V4", "IT")}
+    assert (by_region["V1"], by_region["IT"]) == ({"block1"}, {"block5"})
+    assert len(by_region["V4"]) == 1
+    assert set(select_model(Ridge(), X, y, cv=4, per="all").chosen.values) == {"block5"}
+
+
+def test_rivals_and_controls():
+    X, y = network(noise=3.0, n=120)
+    control, _ = network(seed=9, n=120)
+    out = select_model(Ridge(), X, y, cv=4, rival=control, per="all", random_state=0)
+    assert (out.difference > 0).mean() > 0.9
+    assert (out.p < 0.05).mean() > 0.6
+    np.testing.assert_allclose(out.difference, out.score - out.rival_score)
+    named = select_model(Ridge(), X, y, cv=4, rival="block3", per="all", random_state=0)
+    assert (named.difference == 0).all()
+    assert (named.p == 1).all()
+
+
+def test_estimators_may_be_candidates_too():
+    X, y = network()
+    out = select_model({"weak": Ridge(1e6), "strong": Ridge(1.0)}, X["block3"], y, cv=3)
+    assert set(out.chosen.values) == {"strong"}
+    both = select_model({"weak": Ridge(1e6), "strong": Ridge(1.0)}, X[["block3", "block4"]], y, cv=3)
+    assert "strong block3" in both.chosen.values
+
+
+def test_targets_without_scores_do_not_choose():
+    X, y = network()
+    y[:, 0], y[3, 1] = 1.0, np.nan
+    out = select_model(Ridge(), X, y, cv=3, per="all")
+    assert set(out.chosen.values) == {"block3"}
+    assert np.isnan(out.score[:2]).all()
+    assert np.isfinite(out.score[2:]).all()
+
+
+def test_refusals():
+    X, y = network(n=20)
+    for args, options, message in (
+        ((Ridge(), X["block0"], y), {}, "nothing to choose"),
+        ((Ridge(), X, y), {"rival": "block9"}, "No such candidate"),
+        ((Ridge(), X, y), {"per": "network"}, "No such coordinate"),
+        ((Ridge(), X, y), {"scorer": "auc"}, "scorer"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            select_model(*args, **options)
+
+
+def profile(n=20, seed=0, noise=0.02):
+    depths = np.arange(6)
+    shape = np.exp(-((depths - 3.2) ** 2) / 2)
+    values = shape[:, None] + noise * np.random.default_rng(seed).standard_normal((6, n))
+    coords = {"layer": LAYERS, "relative": ("layer", depths / 5)}
+    return xr.DataArray(values, dims=("layer", "subject"), coords=coords)
+
+
+def test_centre_of_mass_is_the_weighted_mean():
+    scores = profile()
+    mean = scores.mean("subject").clip(0)
+    by_hand = float((mean * np.arange(6)).sum() / mean.sum())
+    out = centre_of_mass(scores, over="subject", random_state=0)
+    np.testing.assert_allclose(out.centre, by_hand)
+    assert out.ci.sel(bound="low") < by_hand < out.ci.sel(bound="high")
+    np.testing.assert_allclose(centre_of_mass(scores.mean("subject"), depth="relative").centre, by_hand / 5)
+    assert centre_of_mass(scores).centre.dims == ("subject",)
+    assert np.isnan(centre_of_mass(-scores.clip(0.1)).centre).all()
+
+
+def test_the_interval_of_the_centre_covers_the_truth():
+    truth = float(centre_of_mass(profile(noise=0.0)[:, 0]).centre)
+    misses = 0
+    for seed in range(300):
+        low, high = centre_of_mass(
+            profile(12, seed, 0.1), over="subject", n_bootstraps=300, random_state=seed
+        ).ci.values
+        misses += not low <= truth <= high
+    assert 3 <= misses <= 31
+
+
+def test_missing_scores_of_a_subject_are_left_out():
+    scores = profile()
+    scores[2, 3] = np.nan
+    out = centre_of_mass(scores, over="subject", random_state=0)
+    np.testing.assert_allclose(out.centre, centre_of_mass(scores.mean("subject")).centre)
+
+
+def test_centres_that_make_no_sense_are_refused():
+    scores = profile()
+    for options in ({"dim": "block"}, {"over": "voxel"}, {"depth": "stage"}, {"depth": [1, 2]}, {"level": 95}):
+        with pytest.raises(ConfigError):
+            centre_of_mass(scores, **options)
+    with pytest.raises(SchemaError, match="no interval"):
+        centre_of_mass(scores[:, :1], over="subject")
