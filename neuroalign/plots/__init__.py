@@ -14,11 +14,12 @@ from neuroalign.plots.bars import bars
 from neuroalign.plots.bold import carpet, mean_epi, parcellation
 from neuroalign.plots.montage import electrodes, layout
 from neuroalign.plots.rdms import rdm, rdm_grid
-from neuroalign.plots.recordings import butterfly, erp_image, traces
+from neuroalign.plots.recordings import butterfly, traces
 from neuroalign.plots.rsa import rsa_bars
 from neuroalign.plots.scores import alphas, distribution, layer_profile, score_vs_ceiling
 from neuroalign.plots.sensors import topomap
 from neuroalign.plots.timecourses import response_function, timecourse
+from neuroalign.plots.trials import erp_image
 from neuroalign.plots.volumes import brain
 
 #: The pictures by name.

@@ -75,6 +75,13 @@ def of_one_unit(array: xr.DataArray) -> xr.DataArray:
     return array.assign_attrs(units=units[0] if len(units) == 1 else "mixed")
 
 
+def valid_trials(array: xr.DataArray) -> xr.DataArray:
+    """Leave out the trials that are marked as not valid."""
+    if "valid" not in array.coords or array["valid"].dims != ("trial",):
+        return array
+    return array.isel(trial=np.flatnonzero(array["valid"].values.astype(bool)))
+
+
 def as_dataset(result: Any) -> Any:
     """Give the Dataset inside a result of an evaluation; anything else comes back as it is."""
     inside = getattr(result, "data", None)
