@@ -14,6 +14,7 @@ from neuroalign.align._concat import concat
 from neuroalign.errors import AlignmentError, ConfigError
 from neuroalign.schema import MODALITIES, clock, modality_of, spike_counts, stamp, time_index
 from neuroalign.schema import epochs as build_epochs
+from neuroalign.schema._names import table_along
 
 _FROM_ATTRS = ("subject", "session", "task", "run")
 
@@ -106,18 +107,14 @@ def _recording(ds: xr.Dataset) -> xr.DataArray:
 
 
 def _events(ds: xr.Dataset, where: Mapping[str, Any] | None) -> pd.DataFrame:
-    columns = {str(n): c.values for n, c in ds.coords.items() if c.dims == ("event",) and n != "event"}
-    if "onset" not in columns or not len(columns["onset"]):
+    frame = table_along(ds, "event")
+    if "onset" not in frame or frame.empty:
         raise AlignmentError(
             "The recording has no events.",
             expected="coordinates onset, ... along event",
             got=f"coordinates {list(ds.coords)}",
             fix="load it with its events.tsv (read_bids), or pass events= to neuroalign.schema.sensors",
         )
-    # Columns that clashed with another coordinate when they were read get their own name back.
-    frame = pd.DataFrame(
-        {n.removeprefix("event_") if n.removeprefix("event_") not in columns else n: v for n, v in columns.items()}
-    )
     for column, wanted in (where or {}).items():
         if column not in frame:
             raise AlignmentError("No such event column.", expected=f"one of {list(frame)}", got=column)

@@ -53,6 +53,18 @@ def segment_slices(labels: ArrayLike | None, n: int) -> list[slice]:
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
+def true_stretches(mask: ArrayLike) -> list[tuple[int, int]]:
+    """Give (first, last + 1) of each stretch of true entries.
+
+    Examples
+    --------
+    >>> true_stretches([True, True, False, True])
+    [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(np.asarray(mask, dtype=np.int8), prepend=0, append=0)).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
 def lagged(x: ArrayLike, lags: Sequence[int], segments: ArrayLike | None = None) -> NDArray[np.floating]:
     """Stack lagged copies of features; row t of lag L holds ``x[t - L]``, zero where that is outside the run.
 

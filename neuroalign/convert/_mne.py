@@ -13,10 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign import schema
+from neuroalign.align._lags import true_stretches
 from neuroalign.convert._events import recorded_gaps
 from neuroalign.convert._info import channel_units
 from neuroalign.convert._recording import Channels, from_recording
 from neuroalign.errors import ConfigError, SchemaError, require
+from neuroalign.schema._names import table_along
 
 __all__ = ["from_mne", "to_mne"]
 
@@ -249,19 +251,11 @@ def _to_raw(mne: Any, ds: xr.Dataset, variable: xr.DataArray, info: Any, first: 
 def _gaps(ds: xr.Dataset) -> list[tuple[int, int]]:
     if "valid" not in ds.coords or ds["valid"].dims != ("time",):
         return []
-    edges = np.flatnonzero(np.diff(np.r_[False, ~ds["valid"].values.astype(bool), False]))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-
-def _table(ds: xr.Dataset, dim: str) -> pd.DataFrame:
-    """Columns along a dimension, under the names they had before they met variables of the same name."""
-    columns = {str(n): c.values for n, c in ds.coords.items() if c.dims == (dim,)}
-    plain = {name: name.removeprefix(f"{dim}_") for name in columns}
-    return pd.DataFrame({plain[n] if plain[n] in ds.variables else n: v for n, v in columns.items()})
+    return true_stretches(~ds["valid"].values.astype(bool))
 
 
 def _annotations(mne: Any, ds: xr.Dataset, offset: float, duration: float) -> Any:
-    table = _table(ds, "event")
+    table = table_along(ds, "event")
     if "onset" not in table or ds.attrs.get("events_from") == "stim":
         return mne.Annotations([], [], [])
     onset = table["onset"].to_numpy(float) - offset
@@ -300,7 +294,7 @@ def _codes(table: pd.DataFrame) -> tuple[NDArray[np.int64], dict[str, int]]:
 
 
 def _to_epochs(mne: Any, ds: xr.Dataset, values: NDArray[np.float64], info: Any, tmin: float) -> Any:
-    table = _table(ds, "trial")
+    table = table_along(ds, "trial")
     codes, event_id = _codes(table)
     onset = table["onset"].to_numpy(float) if "onset" in table else np.arange(len(table), dtype=float)
     samples = np.rint(onset * info["sfreq"]).astype(np.int64)
@@ -345,7 +339,7 @@ def _baseline(ds: xr.Dataset) -> tuple[float, float] | None:
 
 
 def _to_averages(mne: Any, ds: xr.Dataset, values: NDArray[np.float64], info: Any, tmin: float) -> list[Any]:
-    table = _table(ds, "trial")
+    table = table_along(ds, "trial")
     out = []
     for row, average in zip(table.to_dict("records"), values, strict=True):
         evoked = mne.EvokedArray(

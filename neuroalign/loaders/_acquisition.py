@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from neuroalign.errors import IntegrityError, SchemaError
+from neuroalign.loaders._text import read_json
 
 __all__ = ["TR_RANGE", "Written", "read_sidecar", "repetition_time", "sidecar_attrs", "space_of"]
 
@@ -40,12 +40,9 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     else:
         return {}
     try:
-        content = json.loads(side.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise IntegrityError("The JSON sidecar cannot be read.", got=str(error), where=str(side)) from error
-    if not isinstance(content, dict):
-        raise IntegrityError("The JSON sidecar is not an object.", got=type(content).__name__, where=str(side))
-    return content
+        return read_json(side)
+    except SchemaError as error:
+        raise IntegrityError("The JSON sidecar cannot be read.", got=str(error), where=side) from error
 
 
 def sidecar_attrs(sidecar: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuroalign.errors import IntegrityError, NeuroalignError, require
 from neuroalign.loaders._integrity import check_mat
-from neuroalign.loaders._nifti import check_memory
+from neuroalign.loaders._nifti_read import check_memory
 
 __all__ = ["read_mat", "read_npy", "read_npz", "refuse_pickle"]
 

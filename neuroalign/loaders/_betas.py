@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignError, SchemaError, require
 from neuroalign.loaders._arrays import _MAT_ERRORS, _damaged, _npy_header, read_mat, read_npy, read_npz, refuse_pickle
-from neuroalign.loaders._nifti import check_memory, iter_volumes, open_nifti
+from neuroalign.loaders._nifti import open_nifti
+from neuroalign.loaders._nifti_read import check_memory, iter_volumes
 
 __all__ = ["SUFFIXES", "Stored", "is_betas", "open_betas"]
 

@@ -15,12 +15,12 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs
 from neuroalign.loaders._confounds import Strategy, read_confounds
 from neuroalign.loaders._entities import parse_name
-from neuroalign.loaders._grids import AFFINE_TOLERANCE, corner_distance
 from neuroalign.loaders._layout import Recording
 from neuroalign.loaders._nifti import open_nifti
 from neuroalign.loaders._sidecars import nearest
 from neuroalign.loaders._study import Study, check_link
 from neuroalign.loaders.fmri import read_fmri
+from neuroalign.schema._build_fmri import AFFINE_TOLERANCE, corner_distance
 
 __all__ = ["attach_confounds", "read_bold"]
 

@@ -20,8 +20,9 @@ from neuroalign import schema
 from neuroalign.convert import cifti_record
 from neuroalign.errors import IntegrityError, SchemaError, require
 from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs, space_of
-from neuroalign.loaders._nifti import CIFTI_INTENTS, NiftiFile, check_memory, check_unchanged, header_of, outer
-from neuroalign.loaders._xml import nibabel_errors, scan_xml
+from neuroalign.loaders._nifti import CIFTI_INTENTS, NiftiFile, header_of
+from neuroalign.loaders._nifti_read import check_memory, check_unchanged, outer
+from neuroalign.loaders._xml import damaged, nibabel_errors, scan_xml
 
 __all__ = ["is_cifti", "read_cifti"]
 
@@ -89,9 +90,9 @@ def _open(path: Path, strict: bool) -> NiftiFile:
     dims = [int(n) for n in header["dim"]]
     dtype = header.get_data_dtype()
     if int(header["sizeof_hdr"]) != 540 or dims[0] != 6 or dims[1:5] != [1, 1, 1, 1] or min(dims[5:7]) < 1:
-        raise _damaged(path, "dimensions", "a NIfTI-2 header with dim = [6, 1, 1, 1, 1, rows, columns]", dims)
+        raise damaged(path, "dimensions", "a NIfTI-2 header with dim = [6, 1, 1, 1, 1, rows, columns]", dims)
     if dtype.kind not in "iuf":
-        raise _damaged(path, "type of the numbers", "integers or floats", dtype)
+        raise damaged(path, "type of the numbers", "integers or floats", dtype)
     offset, stat = float(header["vox_offset"]), path.stat()
     with nibabel_errors(path):
         slope, inter = header.get_slope_inter()
@@ -121,16 +122,6 @@ def _open(path: Path, strict: bool) -> NiftiFile:
     return file
 
 
-def _damaged(path: Path, what: str, expected: object, got: object) -> IntegrityError:
-    return IntegrityError(
-        f"The CIFTI file is damaged: {what}.",
-        expected=expected,
-        got=got,
-        where=path,
-        fix="copy or download the file again",
-    )
-
-
 def _xml(path: Path, file: NiftiFile) -> bytes:
     """Cut the XML out of the extensions between header and matrix."""
     with path.open("rb") as handle:
@@ -140,11 +131,11 @@ def _xml(path: Path, file: NiftiFile) -> bytes:
     while block[540:541] != b"\0" and at + 8 <= len(block):
         size, code = struct.unpack_from(order + "ii", block, at)
         if size < 8 or at + size > len(block):
-            raise _damaged(path, "size of an extension", f"8 to {len(block) - at} bytes", size)
+            raise damaged(path, "size of an extension", f"8 to {len(block) - at} bytes", size)
         if code == _XML_CODE:
             return block[at + 8 : at + size].rstrip(b"\0")
         at += size
-    raise _damaged(path, "extensions", "the XML of CIFTI-2", "none")
+    raise damaged(path, "extensions", "the XML of CIFTI-2", "none")
 
 
 def _axes_of(path: Path, file: NiftiFile) -> Any:
@@ -156,9 +147,9 @@ def _axes_of(path: Path, file: NiftiFile) -> Any:
         parser.parse(string=xml)
         header = parser.header
         if not str(header.version).startswith("2"):
-            raise _damaged(path, "version", "CIFTI-2", header.version)
+            raise damaged(path, "version", "CIFTI-2", header.version)
         if sorted(header.matrix.mapped_indices) != [0, 1]:
-            raise _damaged(path, "axes", "one for rows and one for columns", list(header.matrix.mapped_indices)[:5])
+            raise damaged(path, "axes", "one for rows and one for columns", list(header.matrix.mapped_indices)[:5])
         maps = [header.matrix.get_index_map(dim) for dim in (0, 1)]
         for index_map in maps:  # nibabel allocates by these counts
             _check_counts(path, index_map)
@@ -177,7 +168,7 @@ def _axes_of(path: Path, file: NiftiFile) -> Any:
             fix="connectivity matrices: nibabel.load(path).get_fdata(), and read_table for what it holds",
         )
     if found != (file.shape[3], file.shape[2]):
-        raise _damaged(path, "size of the matrix", f"{found} as its XML counts", (file.shape[3], file.shape[2]))
+        raise damaged(path, "size of the matrix", f"{found} as its XML counts", (file.shape[3], file.shape[2]))
     if kinds[0] == "SERIES" and maps[0].series_unit != "SECOND":
         raise SchemaError(
             "The rows are not points in time.",
@@ -191,12 +182,12 @@ def _axes_of(path: Path, file: NiftiFile) -> Any:
 
 def _check_counts(path: Path, index_map: Any) -> None:
     if index_map.series_exponent is not None and abs(int(index_map.series_exponent)) > _MAX_EXPONENT:
-        raise _damaged(path, "SeriesExponent", f"-{_MAX_EXPONENT} to {_MAX_EXPONENT}", index_map.series_exponent)
+        raise damaged(path, "SeriesExponent", f"-{_MAX_EXPONENT} to {_MAX_EXPONENT}", index_map.series_exponent)
     at = 0
     for model in index_map.brain_models:
         members = model.vertex_indices if model.model_type == "CIFTI_MODEL_TYPE_SURFACE" else model.voxel_indices_ijk
         if model.index_offset != at or model.index_count != len(members):
-            raise _damaged(
+            raise damaged(
                 path,
                 f"members of {model.brain_structure}",
                 f"{model.index_count} from {model.index_offset}",
@@ -237,9 +228,9 @@ def _check_inside(path: Path, parts: Sequence[tuple[str, Any]], voxels: NDArray[
         numbers = np.asarray(index)
         size = int(columns.nvertices.get(name, 0))
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < size:
-            raise _damaged(path, f"vertices of {name}", f"0 to {size - 1}", f"{numbers.min()} to {numbers.max()}")
+            raise damaged(path, f"vertices of {name}", f"0 to {size - 1}", f"{numbers.min()} to {numbers.max()}")
     if voxels.size and ((voxels < 0) | (voxels >= np.asarray(columns.volume_shape))).any():
-        raise _damaged(path, "voxels", f"inside {tuple(columns.volume_shape)}", voxels.max(axis=0).tolist())
+        raise damaged(path, "voxels", f"inside {tuple(columns.volume_shape)}", voxels.max(axis=0).tolist())
 
 
 def _bold(data: Any, site: str, coords: dict[str, Any], common: dict[str, Any], tr: float) -> xr.Dataset:
@@ -277,7 +268,7 @@ def _maps(path: Path, rows: Any, data: Any, site: str, coords: dict[str, Any], c
     values = np.asarray(data)
     keys = np.rint(values).astype(np.int64)
     if not (keys == values).all() or np.abs(keys).max(initial=0) > np.iinfo(np.int32).max:
-        raise _damaged(path, "labels", "whole numbers", f"{values.min()} to {values.max()}")
+        raise damaged(path, "labels", "whole numbers", f"{values.min()} to {values.max()}")
     tables = [{int(key): str(entry[0]) for key, entry in table.items()} for table in rows.label.tolist()]
     return schema.label_maps(keys, map_name=names, dim=site, coords=labels, names=tables, **common)
 

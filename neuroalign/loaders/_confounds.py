@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuroalign.align._lags import true_stretches
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders._text import read_json
 from neuroalign.loaders.events import read_tsv
@@ -337,10 +338,8 @@ def drop_short(keep: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
     >>> drop_short(np.array([1, 0, 1, 1, 0], dtype=bool), 2).astype(int)
     array([0, 0, 1, 1, 0])
     """
-    edges = np.diff(keep.astype(np.int8), prepend=0, append=0)
-    starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     out = keep.copy()
-    for start, end in zip(starts, ends, strict=True):
+    for start, end in true_stretches(keep):
         if end - start < shortest:
             out[start:end] = False
     return out

@@ -21,8 +21,8 @@ from neuroalign.convert import gifti_record
 from neuroalign.convert._surfaces import SIDES, named_sides
 from neuroalign.errors import ConfigError, IntegrityError, SchemaError, require
 from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_time, sidecar_attrs, space_of
-from neuroalign.loaders._nifti import check_memory
-from neuroalign.loaders._xml import nibabel_errors, scan_xml
+from neuroalign.loaders._nifti_read import check_memory
+from neuroalign.loaders._xml import damaged, nibabel_errors, scan_xml
 
 __all__ = ["other_hemisphere", "read_gifti"]
 
@@ -76,10 +76,10 @@ class _Scan:
     def _check(self, array: _Array) -> None:
         kind = array.get("DataType").removeprefix("NIFTI_TYPE_")
         if kind not in _ITEM_SIZE:
-            raise _damaged(self.path, "DataType", " or ".join(_ITEM_SIZE), kind)
+            raise damaged(self.path, "DataType", " or ".join(_ITEM_SIZE), kind)
         n_dims = _whole(self.path, "Dimensionality", array.get("Dimensionality"))
         if not 1 <= n_dims <= 6:
-            raise _damaged(self.path, "Dimensionality", "1 to 6", n_dims)
+            raise damaged(self.path, "Dimensionality", "1 to 6", n_dims)
         shape = [_whole(self.path, f"Dim{n}", array.get(f"Dim{n}")) for n in range(n_dims)]
         size = math.prod(shape) * _ITEM_SIZE[kind]
         self.total += size
@@ -90,15 +90,15 @@ class _Scan:
         elif encoding in ("Base64Binary", "GZipBase64Binary"):
             self._check_binary("".join("".join(array.data).split()), size, encoding.startswith("GZip"))
         elif encoding != "ASCII":
-            raise _damaged(
+            raise damaged(
                 self.path, "Encoding", "ASCII, Base64Binary, GZipBase64Binary or ExternalFileBinary", encoding
             )
         elif size > _ITEM_SIZE[kind] * sum(map(len, array.data)):
-            raise _damaged(self.path, "size of an array", f"{shape} numbers", f"{sum(map(len, array.data))} characters")
+            raise damaged(self.path, "size of an array", f"{shape} numbers", f"{sum(map(len, array.data))} characters")
 
     def _check_binary(self, text: str, size: int, packed: bool) -> None:
         if packed and size > max(_FREE_BYTES, _MAX_RATIO * len(text)):
-            raise _damaged(self.path, "size of an array", f"at most {_MAX_RATIO * len(text)} bytes", f"{size} declared")
+            raise damaged(self.path, "size of an array", f"at most {_MAX_RATIO * len(text)} bytes", f"{size} declared")
         try:
             content = base64.b64decode(text, validate=True)
             if packed:  # never more than declared, whatever the stream holds; its end compares the checksum
@@ -108,24 +108,14 @@ class _Scan:
             else:
                 found, whole = len(content), True
         except (binascii.Error, zlib.error, ValueError) as error:
-            raise _damaged(self.path, "an array", "base64" + (" of a zlib stream" * packed), error) from error
+            raise damaged(self.path, "an array", "base64" + (" of a zlib stream" * packed), error) from error
         if found != size or not whole:
-            raise _damaged(self.path, "size of an array", f"{size} bytes", f"{found} bytes or another number")
-
-
-def _damaged(path: Path, what: str, expected: object, got: object) -> IntegrityError:
-    return IntegrityError(
-        f"The GIFTI file is damaged: {what}.",
-        expected=expected,
-        got=got,
-        where=path,
-        fix="copy or download the file again",
-    )
+            raise damaged(self.path, "size of an array", f"{size} bytes", f"{found} bytes or another number")
 
 
 def _whole(path: Path, name: str, text: str) -> int:
     if not re.fullmatch(r"\s*[0-9]{1,12}\s*", text):
-        raise _damaged(path, name, "a whole number", text or "nothing")
+        raise damaged(path, name, "a whole number", text or "nothing")
     return int(text)
 
 
@@ -144,7 +134,7 @@ def _external(path: Path, array: _Array, size: int) -> Path:
         )
     if not file.is_file() or file.stat().st_size < offset + size:
         got = f"{file.stat().st_size} bytes" if file.is_file() else "no such file"
-        raise _damaged(path, f"external file {name!r}", f"{offset + size} bytes", got)
+        raise damaged(path, f"external file {name!r}", f"{offset + size} bytes", got)
     return file
 
 
@@ -206,7 +196,7 @@ def _open(path: Path, max_bytes: int) -> tuple[Any, list[Path]]:
     scan = _Scan(path, max_bytes)
     scan_xml(path, path.read_bytes(), start=scan.start, end=scan.end, text=scan.text)
     if scan.found != scan.declared or not scan.found:
-        raise _damaged(path, "number of arrays", scan.declared or "1 or more", scan.found)
+        raise damaged(path, "number of arrays", scan.declared or "1 or more", scan.found)
     with nibabel_errors(path):
         return nib.GiftiImage.from_filename(str(path), mmap=False), scan.external
 
@@ -303,7 +293,7 @@ def _rows(path: Path, image: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
             rows.append(values.ravel())
     sizes = {len(row) for row in rows} | ({len(nodes)} if nodes is not None else set())
     if len(sizes) != 1 or sizes == {0}:
-        raise _damaged(path, "length of the arrays", "the same number of vertices", sorted(sizes))
+        raise damaged(path, "length of the arrays", "the same number of vertices", sorted(sizes))
     values = np.array(rows, dtype=np.result_type(*{row.dtype for row in rows}).newbyteorder("="))
     return values, np.arange(values.shape[1]) if nodes is None else nodes
 
@@ -384,7 +374,7 @@ def _mesh(sides: _Sides, _: float | None, common: dict[str, Any]) -> xr.Dataset:
     for side, (path, image) in sides.items():
         arrays = dict(zip(_intents(image), (np.asarray(a.data) for a in image.darrays), strict=True))
         if arrays["TRIANGLE"].dtype.kind not in "iu":
-            raise _damaged(path, "triangles", "whole numbers", arrays["TRIANGLE"].dtype)
+            raise damaged(path, "triangles", "whole numbers", arrays["TRIANGLE"].dtype)
         # Vertices of the right hemisphere follow those of the left.
         corners.append(arrays["TRIANGLE"].astype(np.int64) + len(hemi))
         points.append(arrays["POINTSET"])

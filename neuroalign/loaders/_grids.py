@@ -14,20 +14,18 @@ from numpy.typing import NDArray
 
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.loaders._acquisition import space_of
-from neuroalign.loaders._nifti import LoadedImage, NiftiFile, iter_volumes, open_nifti
+from neuroalign.loaders._nifti import LoadedImage, NiftiFile, open_nifti
+from neuroalign.loaders._nifti_read import iter_volumes
+from neuroalign.schema._build_fmri import AFFINE_TOLERANCE, corner_distance
 
 __all__ = [
-    "AFFINE_TOLERANCE",
     "Grid",
-    "corner_distance",
     "grid_from_image",
     "grid_from_path",
     "inside_of",
     "on_grid",
     "regions_of",
 ]
-
-AFFINE_TOLERANCE = 0.05  # mm at the farthest corner of the volume: well below a voxel, above float32 rounding
 
 
 @dataclass(frozen=True)
@@ -145,10 +143,3 @@ def grid_from_image(image: Any, role: str) -> Grid:
     name = image.get_filename() if hasattr(image, "get_filename") else None
     space = space_of(Path(name).name) if name else None
     return Grid(values.T, np.asarray(image.affine), name or f"the {role} image", space)
-
-
-def corner_distance(a: NDArray[Any], b: NDArray[Any], shape: tuple[int, ...]) -> float:
-    """Largest distance (mm) between the corners of a (k, j, i) grid under two affines."""
-    k, j, i = ((0, n - 1) for n in shape)
-    corners = np.array([(x, y, z, 1) for x in i for y in j for z in k], dtype=float)
-    return float(np.linalg.norm((corners @ (a - b).T)[:, :3], axis=1).max())

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from neuroalign.errors import IntegrityError
-from neuroalign.loaders._nifti import check_memory
+from neuroalign.loaders._nifti_read import check_memory
 
 __all__ = ["check_elements"]
 

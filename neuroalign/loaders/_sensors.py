@@ -154,7 +154,7 @@ def _open(
     first = recording[0] if isinstance(recording, list) else recording
     files = [*declared.files, *_data_files(recording)]
     source = _lazy.Source(str(path.absolute()), reader, frozen, _lazy.fingerprint(Path(f).absolute() for f in files))
-    _check_size(path, first, reader, source, declared)
+    _check_size(path, first, reader, source)
     _lazy.remember(source, recording)
     return recording, notes, source
 
@@ -185,7 +185,7 @@ def _n_times(first: Any) -> int:
     return int(first.n_times) if hasattr(first, "n_times") else len(first.times)  # raw data count their times anew
 
 
-def _check_size(path: Path, first: Any, reader: str, source: _lazy.Source, declared: _integrity.Declared) -> None:
+def _check_size(path: Path, first: Any, reader: str, source: _lazy.Source) -> None:
     """Refuse impossible shapes before anything is allocated, and files without their end."""
     n_channels, n_times, sfreq = len(first.ch_names), _n_times(first), first.info["sfreq"]
     total = sum(size for _, size, _ in source.files)

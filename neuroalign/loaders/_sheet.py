@@ -93,7 +93,7 @@ def read_sheet(path: Path, index: str | None) -> Sheet:
     keep = [i for i in range(width) if i != at]
     if not keep:
         raise SchemaError("The table has no column of numbers.", got=header, where=str(path))
-    values = np.array([[_cell(path, number, cells, i, header, delimiter) for i in keep] for number, cells in body])
+    values = np.array([[_cell(path, number, cells, i, header) for i in keep] for number, cells in body])
     rows = None if at is None else np.array([cells[at].strip() for _, cells in body], dtype=object)
     columns = None if header is None else np.array([header[i] for i in keep], dtype=object)
     return Sheet(values, rows, columns)
@@ -125,7 +125,7 @@ def _index_column(path: Path, header: list[str] | None, first: list[str], index:
     return 0 if named or any(_number(cell) is None for cell in first) else None
 
 
-def _cell(path: Path, line: int, cells: list[str], at: int, header: list[str] | None, delimiter: str) -> float:
+def _cell(path: Path, line: int, cells: list[str], at: int, header: list[str] | None) -> float:
     value = _number(cells[at])
     if value is None:
         name = repr(header[at]) if header else at + 1

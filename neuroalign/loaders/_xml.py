@@ -10,10 +10,17 @@ from xml.parsers import expat
 
 from neuroalign.errors import IntegrityError, NeuroalignError
 
-__all__ = ["nibabel_errors", "scan_xml"]
+__all__ = ["damaged", "nibabel_errors", "scan_xml"]
 
 _MAX_DEPTH = 64
 _CHUNK = 1 << 20
+
+
+def damaged(path: Path, what: str, expected: object, got: object) -> IntegrityError:
+    """Word the error of a GIFTI or CIFTI file of which a part cannot be true."""
+    return IntegrityError(
+        f"The file is damaged: {what}.", expected=expected, got=got, where=path, fix="copy or download the file again"
+    )
 
 
 def _refuse(path: Path, what: str) -> IntegrityError:

@@ -15,16 +15,10 @@ from neuroalign import schema
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.loaders._acquisition import space_of
 from neuroalign.loaders._betas import Stored, open_betas
-from neuroalign.loaders._grids import (
-    AFFINE_TOLERANCE,
-    Grid,
-    corner_distance,
-    grid_from_image,
-    grid_from_path,
-    inside_of,
-)
-from neuroalign.loaders._nifti import check_memory
+from neuroalign.loaders._grids import Grid, grid_from_image, grid_from_path, inside_of
+from neuroalign.loaders._nifti_read import check_memory
 from neuroalign.loaders.events import read_tsv
+from neuroalign.schema._build_fmri import AFFINE_TOLERANCE, corner_distance
 
 __all__ = ["read_betas"]
 

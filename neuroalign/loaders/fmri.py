@@ -18,15 +18,8 @@ from neuroalign.loaders._acquisition import Written, read_sidecar, repetition_ti
 from neuroalign.loaders._cifti import is_cifti, read_cifti
 from neuroalign.loaders._gifti import other_hemisphere, read_gifti
 from neuroalign.loaders._grids import Grid, inside_of, on_grid, regions_of
-from neuroalign.loaders._nifti import (
-    LoadedImage,
-    NiftiArray,
-    NiftiFile,
-    check_memory,
-    iter_volumes,
-    open_nifti,
-    verify_stream,
-)
+from neuroalign.loaders._nifti import LoadedImage, NiftiFile, open_nifti
+from neuroalign.loaders._nifti_read import NiftiArray, check_memory, iter_volumes, verify_stream
 
 __all__ = ["read_fmri"]
 

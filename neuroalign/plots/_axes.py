@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroalign.align._lags import true_stretches
 from neuroalign.plots._data import Scale
 from neuroalign.plots._text import safe
 
@@ -92,25 +93,12 @@ def zero_lines(ax: Axes, x: NDArray[Any] | None = None, *, y: bool = True) -> No
         ax.axvline(0, color=MUTED, linewidth=0.8, linestyle="--", zorder=1)
 
 
-def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Give (first, last + 1) of each stretch of true entries.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> runs(np.array([True, True, False, True]))
-    [(0, 2), (3, 4)]
-    """
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(int)))
-    return [(int(first), int(last)) for first, last in zip(edges[::2], edges[1::2], strict=True)]
-
-
 def significance_bar(ax: Axes, x: NDArray[Any], mask: NDArray[np.bool_], *, label: str) -> None:
     """Draw a bar along the bottom edge wherever the mask is true; each sample covers its own width."""
     if not mask.any():
         return
     step = float(np.median(np.diff(x))) if x.size > 1 else 1.0
-    spans = [(x[first] - step / 2, x[last - 1] - x[first] + step) for first, last in runs(mask)]
+    spans = [(x[first] - step / 2, x[last - 1] - x[first] + step) for first, last in true_stretches(mask)]
     ax.broken_barh(
         spans, (0.0, 0.025), transform=ax.get_xaxis_transform(), color=ACCENT, linewidth=0, label=label, zorder=4
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from neuroalign.align._lags import true_stretches
 from neuroalign.errors import SchemaError
 from neuroalign.plots._axes import (
     INK,
@@ -17,7 +18,6 @@ from neuroalign.plots._axes import (
     name_ticks,
     new_axes,
     plain,
-    runs,
     zero_lines,
 )
 from neuroalign.plots._data import as_dataset, labels, time_axis
@@ -137,7 +137,7 @@ def _curves(ax: Axes, data: xr.Dataset) -> None:
         ax.plot(
             x, one["score"].values, color=colour(index), linestyle=line_style(index), linewidth=1.5, label=safe(name)
         )
-        spans = [(x[a] - step / 2, x[b - 1] - x[a] + step) for a, b in runs(marks.isel(model=index).values)]
+        spans = [(x[a] - step / 2, x[b - 1] - x[a] + step) for a, b in true_stretches(marks.isel(model=index).values)]
         height = -0.02 - 0.025 * index
         ax.broken_barh(
             spans, (height, 0.016), transform=ax.get_xaxis_transform(), color=colour(index), linewidth=0, clip_on=False

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from neuroalign.convert._surfaces import named_sides
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.protocol import Labels
+from neuroalign.schema._build_fmri import AFFINE_TOLERANCE, corner_distance
 
-_AFFINE_TOLERANCE = 0.05  # mm at the farthest corner, as in read_fmri
 _CORTEX = {"L": "CIFTI_STRUCTURE_CORTEX_LEFT", "R": "CIFTI_STRUCTURE_CORTEX_RIGHT"}
 Coords = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 _KEYS = ("structure", "vertex", "i", "j", "k")
@@ -265,12 +265,11 @@ def _check_affine(sites: Labels, affine: NDArray[Any], grid: tuple[int, ...]) ->
         whose = "data" if "affine" not in sites.attrs else "atlas"
         raise SchemaError(f"The {whose} do not say where their voxels lie.", expected="attrs['affine']", got=None)
     mine = np.reshape(sites.attrs["affine"], (4, 4))
-    corners = np.array([(x, y, z, 1) for x in (0, grid[0]) for y in (0, grid[1]) for z in (0, grid[2])])
-    distance = float(np.linalg.norm((corners @ (affine - mine).T)[:, :3], axis=1).max())
-    if not distance <= _AFFINE_TOLERANCE:
+    distance = corner_distance(affine, mine, grid[::-1])
+    if not distance <= AFFINE_TOLERANCE:
         raise SchemaError(
             f"The atlas lies elsewhere than the data: their affines differ by {distance:.3g} mm.",
-            expected=f"the affine of the data within {_AFFINE_TOLERANCE} mm: {mine.round(4).tolist()}",
+            expected=f"the affine of the data within {AFFINE_TOLERANCE} mm: {mine.round(4).tolist()}",
             got=affine.round(4).tolist(),
             fix="resample the atlas to the data; a flipped first column means left and right are swapped",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,8 @@ from neuroalign.preprocess import _nuisance
 from neuroalign.preprocess.hrf import event_regressors
 from neuroalign.protocol import open_samples
 from neuroalign.schema import clock, stamp
+from neuroalign.schema._names import OF_SITES, table_along
+from neuroalign.schema._provenance import provenance
 
 __all__ = ["METHODS", "SingleTrialBetas", "all_trials", "separate_trials", "volume_times"]
 
@@ -245,8 +247,8 @@ class SingleTrialBetas(TransformerMixin, BaseEstimator):
         coords |= {str(name): (("trial",), _plain(table[name])) for name in table}
         dims, shape = ("trial", *labels.dims), (len(table), *labels.shape)
         out = xr.DataArray(betas.reshape(shape), dims=dims, coords=coords, name="bold")
-        kept = ("units", "affine", "space", "volume_shape", "atlas", "nifti_header", "gifti", "cifti")
-        attrs = {k: v for k, v in ds.attrs.items() if k in kept or str(k).startswith("neuro_")}
+        kept = ("units", "space", "atlas", *OF_SITES)
+        attrs = provenance(ds) | {k: v for k, v in ds.attrs.items() if k in kept}
         return out.assign_attrs(attrs, estimated_by=f"neuroalign SingleTrialBetas ({self.method})")
 
     def _nuisance(self, ds: xr.Dataset, samples: NDArray[np.int64], sfreq: float) -> NDArray[np.float64]:
@@ -322,17 +324,14 @@ def _split(ds: xr.Dataset) -> list[tuple[xr.Dataset, pd.DataFrame]]:
 
 
 def _events(ds: xr.Dataset) -> pd.DataFrame:
-    columns = {str(n): c.values for n, c in ds.coords.items() if c.dims == ("event",) and n != "event"}
-    if not {"onset", "duration"} <= set(columns) or not len(columns["onset"]):
+    frame = table_along(ds, "event")
+    if not {"onset", "duration"} <= set(frame) or frame.empty:
         raise AlignmentError(
             "The run has no events.",
             expected="coordinates onset and duration (and stimulus_id, ...) along event",
             got=f"coordinates {list(ds.coords)}",
             fix="load it with its events.tsv (read_bids), or pass events= to neuroalign.schema.fmri_masked",
         )
-    # Columns that clashed with another coordinate when they were read get their own name back.
-    names: Mapping[str, str] = {n: n.removeprefix("event_") for n in columns if n.startswith("event_")}
-    frame = pd.DataFrame(columns).rename(columns={k: v for k, v in names.items() if v not in columns})
     missing = {name: str(ds.attrs[name]) for name in _FROM_ATTRS if name in ds.attrs and name not in frame}
     return frame.assign(**missing)
 

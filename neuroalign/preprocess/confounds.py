@@ -15,6 +15,7 @@ from neuroalign.preprocess import _nuisance
 from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples
 from neuroalign.schema import clock, stamp
+from neuroalign.schema._provenance import provenance
 
 __all__ = ["ConfoundRegressor", "regress_out"]
 
@@ -188,7 +189,7 @@ class ConfoundRegressor(LabelledTransformer):
 
     def _dataset(self, X: xr.Dataset) -> xr.Dataset:
         out = self._labelled(_bold(X), X)
-        known = {k: v for k, v in out.attrs.items() if k == "units" or str(k).startswith("neuro_")}
+        known = provenance(out) | {k: v for k, v in out.attrs.items() if k == "units"}
         return X.drop_vars("valid", errors="ignore").assign(bold=out).assign_attrs(known)
 
     def _labelled(self, X: xr.DataArray, source: xr.Dataset | xr.DataArray) -> xr.DataArray:

@@ -19,11 +19,12 @@ from neuroalign.preprocess._parcels import assign_regions
 from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, save_model
 from neuroalign.schema import stamp
+from neuroalign.schema._names import OF_SITES
+from neuroalign.schema._provenance import provenance
 
 __all__ = ["Parcellator", "region_means"]
 
 _SITES = ("voxel", "vertex", "grayordinate", "k", "j", "i")
-_OF_SITES = ("affine", "volume_shape", "nifti_header", "gifti", "cifti")  # attributes that say nothing about regions
 
 
 def region_means(x: NDArray[Any], matrix: scipy.sparse.csr_array) -> NDArray[Any]:
@@ -166,15 +167,15 @@ class Parcellator(LabelledTransformer):
             name = _variable(X)
             out = self.transform(X[name])
             gone = [n for n in X.variables if set(X[n].dims) & set(_SITES)]
-            kept = {k: v for k, v in X.attrs.items() if k not in _OF_SITES}
+            kept = {k: v for k, v in X.attrs.items() if k not in OF_SITES}
             rest = X.drop_vars(gone).assign({name: out})
-            rest.attrs = {**kept, **{k: v for k, v in out.attrs.items() if str(k).startswith("neuro_")}}
+            rest.attrs = {**kept, **provenance(out)}
             return rest
         if not isinstance(X, xr.DataArray):
             return super().transform(X)
         values, samples, labels = self._open(X, fitting=False)
         regions = self._regions(values, labels)
-        attrs = {k: v for k, v in {**X.attrs, **labels.attrs}.items() if k not in _OF_SITES}
+        attrs = {k: v for k, v in {**X.attrs, **labels.attrs}.items() if k not in OF_SITES}
         out = Labels(("roi",), (len(self.names_),), regions, labels.name, attrs).wrap(
             self._transform(values, samples), samples
         )
@@ -218,7 +219,7 @@ class Parcellator(LabelledTransformer):
         out = xr.DataArray(
             values.reshape(shape), dims=(*turned.dims[:-1], *sites.dims), coords={**rest, **coords}, name=X.name
         )
-        return out.assign_attrs({**{k: v for k, v in sites.attrs.items() if k in _OF_SITES}, **X.attrs})
+        return out.assign_attrs({**{k: v for k, v in sites.attrs.items() if k in OF_SITES}, **X.attrs})
 
     @property
     def matrix_(self) -> scipy.sparse.csr_array:

@@ -19,6 +19,8 @@ from neuroalign.preprocess._nuisance import tiles
 from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, save_model
 from neuroalign.schema import stamp
+from neuroalign.schema._names import OF_SITES
+from neuroalign.schema._provenance import provenance
 
 __all__ = ["SurfaceSampler"]
 
@@ -28,7 +30,6 @@ _KINDS = ("auto", "line", "ball", "depth")
 _INTERPOLATIONS = ("linear", "nearest_most_frequent")
 #: A vertex has a value where at least this part of what is sampled around it lies in voxels that hold numbers.
 _LEAST = 0.5
-_OF_SITES = ("affine", "volume_shape", "nifti_header", "gifti", "cifti")
 
 
 class SurfaceSampler(LabelledTransformer):
@@ -145,7 +146,7 @@ class SurfaceSampler(LabelledTransformer):
         out = self._labelled(X[name])
         gone = [n for n in X.variables if set(X[n].dims) & {"k", "j", "i", "voxel"}]
         rest = X.drop_vars(gone).assign({name: out})
-        rest.attrs = self._attrs(X.attrs) | {k: v for k, v in out.attrs.items() if str(k).startswith("neuro_")}
+        rest.attrs = self._attrs(X.attrs) | provenance(out)
         return rest
 
     def _labelled(self, X: xr.DataArray) -> xr.DataArray:
@@ -160,7 +161,7 @@ class SurfaceSampler(LabelledTransformer):
         return stamp(sites.wrap(self._transform(values, samples), samples), "SurfaceSampler", **options)
 
     def _attrs(self, attrs: dict[Any, Any]) -> dict[str, Any]:
-        kept = {str(k): v for k, v in attrs.items() if k not in (*_OF_SITES, "space")}
+        kept = {str(k): v for k, v in attrs.items() if k not in (*OF_SITES, "space")}
         return kept | ({"space": self.space} if self.space else {})
 
     def save(self, path: str | Path) -> Path:

@@ -5,16 +5,8 @@ coordinates and attributes are called, and checks that they are so.
 """
 
 from neuroalign.schema._accessor import NeuroAccessor, view
-from neuroalign.schema._build import (
-    affine,
-    epochs,
-    features,
-    fmri_masked,
-    fmri_regions,
-    fmri_volume,
-    sensors,
-    stimulus_table,
-)
+from neuroalign.schema._build import epochs, features, sensors, stimulus_table
+from neuroalign.schema._build_fmri import affine, fmri_masked, fmri_regions, fmri_volume
 from neuroalign.schema._build_spikes import spike_counts, spikes
 from neuroalign.schema._build_surface import fmri_grayordinates, fmri_surface, label_maps, maps, surface_mesh
 from neuroalign.schema._clock import clock, time_index, to_samples

@@ -11,7 +11,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError
-from neuroalign.schema._build import _flat_affine, _fmri, _labels, _variable
+from neuroalign.schema._build import _labels, _variable
+from neuroalign.schema._build_fmri import _flat_affine, _fmri
 from neuroalign.schema._names import travel
 
 HEMISPHERES = ("L", "R")

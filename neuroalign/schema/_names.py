@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import xarray as xr
 
 from neuroalign.errors import SchemaError
@@ -22,6 +23,9 @@ TRAVELLING = (
     "units", "sfreq", "tr", "tmin", "start_time", "affine", "space", "volume_shape", "coord_frame", "atlas",
     "nifti_header", "gifti", "cifti",
 )  # fmt: skip
+
+#: Those that say where sites lie, and mean nothing for other sites.
+OF_SITES = ("affine", "volume_shape", "nifti_header", "gifti", "cifti")
 
 
 def travel(ds: xr.Dataset, variable: str) -> xr.Dataset:
@@ -76,6 +80,13 @@ def sample_dim(obj: xr.DataArray | xr.Dataset) -> str:
         got=f"dims {tuple(obj.dims)}",
         fix="rename the dimension that counts samples, for example x.rename(dim_0='trial')",
     )
+
+
+def table_along(ds: xr.Dataset, dim: str) -> pd.DataFrame:
+    """Columns along a dimension, under the names they had before they met variables of the same name."""
+    columns = {str(n): c.values for n, c in ds.coords.items() if c.dims == (dim,) and n != dim}
+    plain = {name: name.removeprefix(f"{dim}_") for name in columns}
+    return pd.DataFrame({plain[n] if plain[n] in ds.variables else n: v for n, v in columns.items()})
 
 
 def modality_of(ds: xr.Dataset) -> str | None:

@@ -103,6 +103,11 @@ def stamp(obj: T, step: str, *, sources: Iterable[str | Path] = (), seed: int | 
     return obj.assign_attrs(neuro_steps=steps, neuro_sources=known, neuro_versions=versions)
 
 
+def provenance(obj: Any) -> dict[str, Any]:
+    """Attributes of a labelled object that say where it comes from."""
+    return {name: value for name, value in obj.attrs.items() if str(name).startswith("neuro_")}
+
+
 def inherit(obj: T, *parents: Any) -> T:
     """Give a result the provenance of everything that it was made from.
 
