@@ -31,6 +31,7 @@ __all__ = [
     "packed",
     "packing_of",
     "read",
+    "read_metadata",
 ]
 
 KEY = "neuroalign"  # the one attribute that is ours: how to turn the array back into what it was
@@ -61,6 +62,12 @@ def check_name(name: Hashable) -> str:
     if not isinstance(name, str) or name in _RESERVED or name.startswith("__") or set(name) & set("/\\\0"):
         raise SchemaError("This name cannot be stored.", expected="text without / and \\", got=name, fix="rename it")
     return name
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """What ``zarr.json`` of a group or an array says."""
+    content: dict[str, Any] = json.loads((folder / "zarr.json").read_bytes())
+    return content
 
 
 def json_attrs(attrs: Mapping[Hashable, Any], where: str) -> dict[str, Any]:
@@ -275,7 +282,7 @@ class StoredArray(BackendArray):
 
     def __init__(self, path: Path, lineage: Lineage | None = None) -> None:
         self.path, self.lineage = path.absolute(), lineage
-        metadata = json.loads((path / "zarr.json").read_bytes())
+        metadata = read_metadata(path)
         self.grid = chunks.grid_of(metadata)
         self.shape = tuple(metadata["shape"])
         self.dims = tuple(metadata.get("dimension_names") or ())

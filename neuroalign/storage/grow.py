@@ -148,7 +148,7 @@ def _stage(
     if (kind == "DataArray") != isinstance(obj, xr.DataArray):
         raise SchemaError("Not the kind of object that is stored.", expected=kind, got=type(obj).__name__, where=folder)
     if isinstance(obj, xr.DataArray):
-        (name,) = json.loads((folder / "zarr.json").read_bytes())["attributes"][codec.KEY]["variables"]
+        (name,) = codec.read_metadata(folder)["attributes"][codec.KEY]["variables"]
         obj = obj.rename(name).to_dataset()
     _grow(obj, folder, staged, "/", dim)
     return {}
@@ -188,7 +188,7 @@ def _add_node(data: xr.Dataset, folder: Path, staged: Path, manifest: dict[str, 
 
 def _variables(folder: Path) -> list[str]:
     try:
-        names = json.loads((folder / "zarr.json").read_bytes())["attributes"][codec.KEY]
+        names = codec.read_metadata(folder)["attributes"][codec.KEY]
     except FileNotFoundError:
         return []
     return [*names["coords"], *names["variables"]]
@@ -216,7 +216,7 @@ def _grow(new: xr.Dataset, folder: Path, staged: Path, at: str, dim: str | None)
     dim = schema.sample_dim(old) if dim is None else dim
     going_on = Continuation.of(old, new, dim)
     target.mkdir(parents=True, exist_ok=True)
-    metadata = json.loads((place / "zarr.json").read_bytes())
+    metadata = codec.read_metadata(place)
     own = metadata["attributes"][codec.KEY]
     attrs = codec.json_attrs(merge_attrs(old.attrs, new.attrs, "the dataset"), "the dataset")
     metadata["attributes"] = attrs | {"coordinates": " ".join(own["coords"]), codec.KEY: own}
@@ -224,12 +224,12 @@ def _grow(new: xr.Dataset, folder: Path, staged: Path, at: str, dim: str | None)
     for name, along in going_on.grown.items():
         _grow_variable(name, along, old[name].variable, going_on.new[name].variable, place, target)
     for name, values in going_on.changed.items():
-        _write_part(target / name, place / name, json.loads((place / name / "zarr.json").read_bytes()), 0, 0, values)
+        _write_part(target / name, place / name, codec.read_metadata(place / name), 0, 0, values)
 
 
 def _grow_variable(name: str, along: str, old: xr.Variable, new: xr.Variable, place: Path, target: Path) -> None:
     axis = old.dims.index(along)
-    metadata = json.loads((place / name / "zarr.json").read_bytes())
+    metadata = codec.read_metadata(place / name)
     start = metadata["shape"][axis]
     attrs = codec.json_attrs(merge_attrs(old.attrs, new.attrs, name), name)
     note = metadata["attributes"].get(codec.KEY, {})

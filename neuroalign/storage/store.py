@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -314,7 +313,7 @@ def stored_values(values: Any, tile: tuple[slice, ...], dtype: Any, packing: Pac
 def read_node(folder: Path, *, lazy: bool, lineage: journal.Lineage | None = None) -> xr.Dataset:
     """Read a group as a Dataset."""
     with codec.damage_reported(folder):
-        attrs: dict[str, Any] = dict(json.loads((folder / "zarr.json").read_bytes())["attributes"])
+        attrs: dict[str, Any] = dict(codec.read_metadata(folder)["attributes"])
         names = attrs.pop(codec.KEY)
         if attrs.get("coordinates") == " ".join(names["coords"]):
             del attrs["coordinates"]
