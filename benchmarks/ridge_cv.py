@@ -3,10 +3,10 @@
     python benchmarks/ridge_cv.py --workload A --targets 2000
 
 Workloads (samples, features, targets, alphas): A 3000, 1000, 10000, 10; B 1000, 8000, 20000, 20; C 10000, 768, 50000,
-20; each with 5 contiguous folds and an intercept. `--targets` makes them smaller. The peer of B has dual weights, and so
-has `kernel_ridge_cv`; `ridge_cv` is timed beside it, with weights of all features. `--threads` times one thread against
-two on the wall clock instead. The floor is the operations of the stage that grows with the targets over the measured
-matrix rate; its time is what is left without the time for a single target.
+20; each with 5 contiguous folds and an intercept. `--targets` makes them smaller. The peer of B has dual weights, and
+so has `kernel_ridge_cv`; `ridge_cv` is timed beside it, with weights of all features. `--threads` times one thread
+against two on the wall clock instead. The floor is the operations that grow with the targets over the measured
+matrix rate; it is held against the time that is left without that for a single target.
 """
 
 from __future__ import annotations

@@ -1,0 +1,53 @@
+"""Closed forms, pooled penalties, the reach of the default grid, and features far from zero."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuroalign.encoding import RidgeEncoder
+from neuroalign.errors import ConfigError
+from neuroalign.metrics import r2_score
+from neuroalign.solvers import ridge_cv
+
+
+def data(n=60, p=6, t=4):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, p))
+    return x, x @ rng.standard_normal((p, t)) + rng.standard_normal((n, t))
+
+
+@pytest.mark.parametrize("cv", ["loo", "gcv"])
+def test_closed_forms(cv):
+    x, y = data()
+    grid = np.logspace(-2, 3, 6)
+    model, result = RidgeEncoder(cv=cv, alphas=grid).fit(x, y), ridge_cv(x, y, alphas=grid, folds=cv)
+    np.testing.assert_array_equal(model.alphas_, result.alphas)
+    np.testing.assert_allclose(model.cv_scores_, result.cv_scores)
+
+
+def test_pooled():
+    x, y = data()
+    model = RidgeEncoder(alpha_per_target="pooled", cv=4).fit(x, y)
+    assert np.isfinite(model.alphas_).all()
+    assert not model.separable_targets
+    with pytest.raises(ConfigError, match="held-out folds"):
+        RidgeEncoder(alpha_per_target="pooled", cv="loo").fit(x, y)
+
+
+def test_the_default_grid_reaches_what_wants_no_penalty():
+    x, _ = data()
+    exact, noise = x @ np.ones((6, 1)), np.random.default_rng(1).standard_normal((60, 1))
+    model = RidgeEncoder().fit(x, np.c_[exact, noise])
+    assert model.alphas_[0] < 1e-5 * 60 < model.alphas_[1]
+
+
+@pytest.mark.parametrize("offset", [0, 1e3, 1e5])
+def test_features_far_from_zero(offset):
+    """In float32, 1e5 standard deviations from zero."""
+    x = (data(n=400, p=20)[0] + offset).astype("f4")
+    y = ((x.astype("f8") - offset) @ np.random.default_rng(2).standard_normal((20, 3))).astype("f4")
+    model = RidgeEncoder().fit(x[:300], y[:300])
+    predicted = model.predict(x[300:])
+    assert predicted.dtype == np.float32
+    assert r2_score(y[300:], predicted).min() > 1 - 1e-6
