@@ -265,6 +265,21 @@ def simulate(
     typer.echo(f"Wrote {root}; the truth is in {Path(root) / 'truth.json'}")
 
 
+@commands.command()
+def bench(
+    name: Annotated[str | None, typer.Argument(help="Name of a benchmark; without it the list of all.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Options of the script, after --.")] = None,
+) -> None:
+    """Run a benchmark of the repository, as in: neuroalign bench ridge_cv -- --workload A."""
+    from neuroalign.pipeline import bench as run
+
+    names, code = run(name, arguments or ())
+    if name is None:
+        typer.echo("\n".join(names))
+    if code:
+        raise typer.Exit(code)
+
+
 def _version(value: bool) -> None:
     if value:
         typer.echo(f"neuroalign {__version__}")

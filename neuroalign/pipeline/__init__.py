@@ -1,5 +1,6 @@
 """From files to results: the steps behind the commands, and the recipes that run them."""
 
+from neuroalign.pipeline.bench import bench
 from neuroalign.pipeline.demo import run_demo
 from neuroalign.pipeline.inspect import inspect
 from neuroalign.pipeline.options import DecodeOptions, EncodeOptions, RSAOptions
@@ -11,6 +12,7 @@ __all__ = [
     "EncodeOptions",
     "Outcome",
     "RSAOptions",
+    "bench",
     "decode",
     "encode",
     "inspect",
