@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.io
+import scipy.stats
 import xarray as xr
 from mne.decoding import ReceptiveField, TimeDelayingRidge
 from sklearn.linear_model import Ridge
@@ -15,7 +17,7 @@ from neuroalign.decoding import TRFDecoder
 from neuroalign.encoding import TRFEncoder
 from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
 from neuroalign.metrics import SCORERS
-from neuroalign.solvers import trf_cv
+from neuroalign.solvers import convert_alpha, trf_cv, trf_lags
 
 SFREQ = 50.0
 LENGTHS = (211, 97, 160, 40)
@@ -314,16 +316,16 @@ def test_intervals_of_the_response(labelled):
     assert np.isnan(low[..., 1]).all()
     wider = np.asarray(model.response_interval(x, y, level=0.99, random_state=0))
     ratio = (wider[1] - wider[0])[..., [0, 2]] / (high - low)[..., [0, 2]]
-    np.testing.assert_allclose(
-        ratio, 3.3554 / 2.3060, rtol=1e-3
-    )  # t of 8 degrees of freedom: the gap makes nine pieces
+    freedom = 8 if labelled else 4  # the gap makes nine pieces; a plain array is one run of five stretches
+    expected = scipy.stats.t.ppf(0.995, freedom) / scipy.stats.t.ppf(0.975, freedom)
+    np.testing.assert_allclose(ratio, expected, rtol=1e-6)
     if labelled:
         assert interval.dims == ("bound", "unit", "lag", "channel")
         assert interval["bound"].values.tolist() == ["lower", "upper"]
-        with pytest.raises(SchemaError):
+        with pytest.raises(AlignmentError, match="another shape"):
             model.response_interval(x, y.isel(channel=[0, 1]))
         with pytest.raises(SchemaError, match="Too few segments"):
-            model.response_interval(x[:400], y[:400])
+            model.response_interval(x[:240], y[:240])
     with pytest.raises(ConfigError, match="level"):
         model.response_interval(x, y, level=95)
 
@@ -339,3 +341,46 @@ def test_what_is_near_a_stretch_is_not_trained_on():
     data = [x[p] for p in pieces], [y[p] for p in pieces]
     same = trf_cv(*data, lags=lags, alphas=grid, folds=folds, runs=[0] * 5, gap=10)
     np.testing.assert_allclose(model.cv_scores_, same.cv_scores)
+
+
+@pytest.fixture(scope="module")
+def speech(real_data):
+    """Two minutes of EEG of a listener, in two trials at 64 Hz: envelopes and channels, (trial, time, column)."""
+    folder = real_data("cocktail-party-eeg")
+    envelope = scipy.io.loadmat(folder / "F_env.mat")["stim1"].ravel()
+    xs, ys = [], []
+    for trial in (1, 2):
+        values = scipy.io.loadmat(folder / f"1_{trial}.mat")["eeg"][:, ::8].astype("f8")
+        x = np.asarray(envelope[trial - 1], dtype="f8").reshape(-1, 1)[: len(values)]
+        pairs = [(part[: len(part) // 2 * 2].reshape(-1, 2, part.shape[1])).mean(axis=1) for part in (x, values)]
+        xs.append(pairs[0] - pairs[0].mean(axis=0))
+        ys.append(pairs[1] - pairs[1].mean(axis=0))
+    return xs, ys
+
+
+def test_real_speech_against_mtrfpy_and_mne(speech):
+    xs, ys = speech
+    mtrf = pytest.importorskip("mtrf")
+    lags, lam = trf_lags(-0.1, 0.4, 64.0, convention="mtrf"), 10.0
+    alpha = convert_alpha(lam, source="mtrf", target="sklearn", sfreq=64.0, n_trials=2)
+    mine = trf_cv(xs, ys, lags=lags, alphas=[alpha], folds=[([0], [1])])
+    theirs = mtrf.TRF()
+    theirs.train(xs, ys, 64.0, -0.1, 0.4, lam, verbose=False)
+    scale = np.abs(mine.coef).max()
+    np.testing.assert_allclose(theirs.weights / 64.0, mine.coef.transpose(1, 0, 2), atol=1e-9 * scale)
+
+    plain = trf_cv(xs, ys, lags=lags, alphas=[alpha], folds=[([0], [1])], fit_intercept=False)
+    solver = TimeDelayingRidge(int(lags[0]), int(lags[-1]), 1.0, alpha=alpha, fit_intercept=False)
+    peer = ReceptiveField(int(lags[0]), int(lags[-1]), 1.0, estimator=solver, fit_intercept=False)
+    peer.fit(np.stack(xs, axis=1), np.stack(ys, axis=1))
+    np.testing.assert_allclose(plain.coef.transpose(2, 1, 0), peer.coef_, atol=1e-9 * scale)
+
+
+def test_real_speech_in_single_precision(speech):
+    xs, ys = ([part.astype("f4") for part in side] for side in speech)
+    options = {"lags": range(-6, 27), "alphas": np.logspace(-2, 6, 9), "folds": [([0], [1]), ([1], [0])]}
+    small = trf_cv(xs, ys, **options)
+    large = trf_cv([x.astype("f8") for x in xs], [y.astype("f8") for y in ys], **options)
+    np.testing.assert_allclose(small.scores, large.scores, atol=1e-12)
+    np.testing.assert_array_equal(small.alphas, large.alphas)
+    np.testing.assert_allclose(small.coef, large.coef, rtol=1e-6)
