@@ -17,6 +17,7 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.preprocess._trees import first_run, transform_runs
 from neuroalign.protocol import LabelledTransformer, Labels, Samples, open_samples, sampling_rate, segment_labels
 from neuroalign.schema import MODALITIES, modality_of, time_index
+from neuroalign.schema._provenance import provenance
 
 #: Channels that hold codes or counters: filters leave them alone, and at a lower rate no code is lost.
 _CODES = ("stim", "syst", "exci", "ias")
@@ -83,7 +84,7 @@ class TimeTransformer(LabelledTransformer):
         out = self.transform(_recording(X))
         gone = [n for n, c in X.coords.items() if n not in out.coords and set(c.dims) & set(out.dims)]
         rest = X.drop_vars({*gone, *(name for name in X.variables if "time" in X[name].dims)}).assign({out.name: out})
-        known = {k: v for k, v in out.attrs.items() if k in ("sfreq", "units") or str(k).startswith("neuro_")}
+        known = provenance(out) | {k: v for k, v in out.attrs.items() if k in ("sfreq", "units")}
         sfreq = float(X.attrs.get("sfreq", 0.0))
         if sfreq:
             highpass, lowpass = self._band(X.attrs.get("highpass", 0.0), X.attrs.get("lowpass", np.inf))
@@ -205,7 +206,7 @@ class TimeTransformer(LabelledTransformer):
 def _recording(ds: xr.Dataset) -> xr.DataArray:
     """Take the recording out of a Dataset with its provenance, and what is known of the line."""
     variable = ds[recording_variable(ds)]
-    kept = {k: v for k, v in ds.attrs.items() if k == "line_freq" or str(k).startswith("neuro_")}
+    kept = provenance(ds) | {k: v for k, v in ds.attrs.items() if k == "line_freq"}
     return variable.assign_attrs(kept)
 
 
