@@ -20,6 +20,8 @@ __all__ = ["parse_contact", "read_ieeg"]
 
 _SUFFIX = re.compile(r"[ -]+(?:Ref\w*|AVG|G\d|LE|CPz)$", re.IGNORECASE)
 _CONTACT = re.compile(r"([A-Za-z][A-Za-z0-9]*?(?:[ _][A-Za-z]+)*'?)[ _-]?0*(\d{1,3})")
+#: No electrode lies farther from the origin of a head's coordinates, in m.
+_FARTHEST = 0.5
 #: Types in BIDS channels.tsv -> MNE's names.
 BIDS_TYPES = {
     "SEEG": "seeg", "ECOG": "ecog", "DBS": "dbs", "EEG": "eeg", "EOG": "eog", "VEOG": "eog", "HEOG": "eog",
@@ -113,7 +115,8 @@ def read_ieeg(
     IntegrityError
         If the file is missing, cut or damaged, or changed between opening and reading.
     SchemaError
-        If a unit is unknown, names repeat, or there is nothing intracranial in the file.
+        If a unit is unknown, names repeat, there is nothing intracranial in the file, or the table of `electrodes` is
+        of other channels, has no column that is read, or gives positions that are not in m.
     ConfigError
         If a type or an option is unknown.
     """
@@ -142,12 +145,42 @@ def read_ieeg(
     ds = read_sensors(path, request)
     ds = ds.assign_coords({k: v for k, v in contact_coords(ds).items() if k not in ds.coords})
     if table is not None:
+        _check_table(ds, table, electrodes)
         ds = apply_table(ds, table)
     if assumed:
         ds = schema.log(
             ds, "The file does not say what its electrodes are; taken as seeg: pass channel_type='ecog' for grids"
         )
     return ds
+
+
+def _check_table(ds: xr.Dataset, table: Any, path: Any) -> None:
+    """Refuse a table that would change nothing, or whose positions are in mm."""
+    wanted = ("x", "y", "z", "type", "status", "reference")
+    if not set(wanted) & set(table.columns):
+        raise SchemaError(
+            "The table says nothing about the channels.",
+            expected=f"columns of BIDS: {', '.join(wanted)}",
+            got=", ".join(table.columns),
+            where=path,
+            fix="rename its columns; positions are in m",
+        )
+    names = ds["channel"].values.tolist()
+    if not set(names) & set(table["name"]):
+        raise SchemaError(
+            "No channel of the file is in the table.", expected=names[:5], got=table["name"].tolist()[:5], where=path
+        )
+    if not {"x", "y", "z"} <= set(table.columns):
+        return
+    farthest = np.nanmax(np.abs(table[["x", "y", "z"]].to_numpy(dtype=np.float64)), initial=0.0)
+    if farthest > _FARTHEST:
+        raise SchemaError(
+            "The positions are not in m.",
+            expected=f"values up to {_FARTHEST} m",
+            got=f"{farthest:g}" + (", which looks like mm" if farthest < 1000 * _FARTHEST else ""),
+            where=path,
+            fix="divide them by 1000, or read the data set with read_bids, which converts by coordsystem.json",
+        )
 
 
 def _given_types(channel_type: str | Mapping[str, str] | None, table: Any) -> dict[str, str]:

@@ -100,6 +100,19 @@ def test_channels_table_gives_types_and_status(real_data, tmp_path):
     assert ds["reference"].sel(channel="C1").item() == "mastoid"
 
 
+def test_tables_that_would_change_nothing_are_refused(real_data, tmp_path):
+    folder = real_data("ieeg-mne-misc")
+    with pytest.raises(SchemaError, match="says nothing about the channels"):  # columns R, A and S
+        read_ieeg(folder / "sample_seeg.edf", electrodes=folder / "sample_seeg_electrodes.tsv")
+    table = tmp_path / "electrodes.tsv"
+    table.write_text("name\tx\ty\tz\nnobody\t0.01\t0.02\t0.03\n")
+    with pytest.raises(SchemaError, match="No channel of the file is in the table"):
+        read_ieeg(folder / "sample_seeg.edf", electrodes=table)
+    table.write_text("name\tx\ty\tz\nL'1\t-31.5\t40\t12\n")
+    with pytest.raises(SchemaError, match="looks like mm"):
+        read_ieeg(folder / "sample_seeg.edf", electrodes=table)
+
+
 def test_types_by_name(real_data):
     path = real_data("ieeg-mne-misc") / "sample_ecog.edf"
     ds = read_ieeg(path, channel_type={"C1": "ecog", "C2": "ecog"}, channels="ecog")
