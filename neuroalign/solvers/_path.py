@@ -128,7 +128,7 @@ def in_tiles(work: Callable[[slice, Buffers], None], n_targets: int, step: int) 
             lo = here.stop
         except errors as error:
             full = True
-            if step == 1:
+            if here.stop - here.start == 1:
                 raise ConfigError(
                     "The device has no memory for a single target.",
                     got=str(error),
