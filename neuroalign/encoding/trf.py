@@ -18,7 +18,7 @@ class TRFEncoder(TRFModel):
     ----------
     tmin, tmax : float
         Window of lags in s, both ends included: how long the response follows the stimulus. Rounded to the nearest
-        sample, as MNE does.
+        sample, as MNE does; see `neuroalign.solvers.trf_lags` for the lags of mTRF.
     sfreq : float, optional
         Sampling rate in Hz. By default from the time coordinate of `X`; needed for plain arrays.
     alphas : array_like, optional
@@ -44,7 +44,8 @@ class TRFEncoder(TRFModel):
 
     Notes
     -----
-    Lags never cross the edge of a run: before its start the stimulus counts as zero.
+    Lags never cross the edge of a run: before its start the stimulus counts as zero. Where a single run is cut, what
+    lies within the span of the lags beside a held-out stretch is not trained on.
 
     References
     ----------
