@@ -46,8 +46,7 @@ def _patterns_of_many(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64
     """
     known = np.isfinite(coef).all(axis=0)
     out = np.full(coef.shape, np.nan)
-    root = np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X
-    root = root.astype(np.float64)
+    root = np.asarray(np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X, np.float64)
     decoded = root @ coef[:, known]
     size = np.sqrt(np.square(decoded).sum(axis=0))  # outputs may have very different units
     size = np.where(size > 0, size, 1.0)

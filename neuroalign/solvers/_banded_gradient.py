@@ -122,7 +122,7 @@ def _primal(gram: Floats, rows: Floats, band: NDArray[np.intp], n_bands: int) ->
 
         def derivative(residual: Floats) -> Floats:
             q = scipy.linalg.cho_solve(factor, scale * (rows.T @ residual), check_finite=False)
-            return -2.0 * np.bincount(band, weights=q * u, minlength=n_bands)
+            return np.asarray(-2.0 * np.bincount(band, weights=q * u, minlength=n_bands), np.float64)
 
         return rows @ (scale * u), derivative
 
@@ -147,7 +147,7 @@ def _dual(train: list[Floats], test: list[Floats]) -> Callable[[Floats, Floats],
 
 def _cholesky(gram: Any) -> tuple[Floats, bool]:
     gram[np.diag_indices_from(gram)] += 1.0
-    return scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)  # type: ignore[no-any-return]
+    return scipy.linalg.cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
 
 
 def _log(values: Any) -> Any:

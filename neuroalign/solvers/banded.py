@@ -336,7 +336,7 @@ class _Solution:
         if self._data.x is not None:
             return self._means @ coef
         gammas = np.where(np.isnan(self.gammas[:, at]), 0.0, self.gammas[:, at])
-        return np.einsum("bt,bt->t", gammas, self._means @ coef)  # type: ignore[no-any-return]
+        return np.einsum("bt,bt->t", gammas, self._means @ coef)
 
     def result(self, table: NDArray[np.float64]) -> BandedRidgeCVResult:
         """The solution in the units of the caller."""

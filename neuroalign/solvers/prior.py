@@ -30,6 +30,7 @@ ALPHAS = np.r_[np.logspace(-3, 3, 13), 1e8]  # noise to signal; the last leaves 
 TRUST = (0.0, 0.5, 0.9, 1.0)  # rho: how far the learned covariance replaces that of ordinary ridge
 PULL = (0.0, 0.5, 1.0)  # m: how much of the learned mean is expected
 _STEPS = 100
+_DOUBT = 5.0  # the mixture before any target is seen counts as much as so many targets
 _TILE = 1024
 
 
@@ -183,7 +184,7 @@ def prior_ridge(X: ArrayLike, Y: ArrayLike, *, prior: WeightPrior | None) -> Pri
     unit = np.where(flat, 1.0, np.abs(y - y.mean(axis=0)).max(axis=0))
     scaled = (y - y.mean(axis=0)) / unit
     evidence = np.concatenate([model.evidence(scaled[:, part], unit[part]) for part in _parts(y.shape[1])], axis=1)
-    posterior = _posterior(evidence[:, ~flat])
+    posterior = _posterior(evidence[:, ~flat], (model.trust == 0) & (model.pull == 0))
     coef, loo = np.zeros((x.shape[1], y.shape[1])), np.full(y.shape[1], np.nan)
     for part in _parts(int((~flat).sum())):
         at = np.flatnonzero(~flat)[part]
@@ -255,13 +256,17 @@ class _Model:
         return coef, left_out
 
 
-def _posterior(evidence: Floats) -> Floats:
-    """Posterior of the hypotheses for every target (n_hypotheses, t), under a mixture fitted to all targets."""
-    n = len(evidence)
-    weights, posterior = np.full(n, 1.0 / n), np.full(evidence.shape, 1.0 / n)
+def _posterior(evidence: Floats, plain: NDArray[np.bool_]) -> Floats:
+    """Posterior of the hypotheses for every target (n_hypotheses, t), under a mixture fitted to all targets.
+
+    Before any target is seen, ordinary ridge (`plain`) has half of the mixture.
+    """
+    start = np.where(plain, 0.5 / max(1, plain.sum()), 0.5 / max(1, (~plain).sum()))
+    start /= start.sum()
+    weights, posterior = start, np.broadcast_to(start[:, None], evidence.shape)
     for _ in range(_STEPS):
         posterior = scipy.special.softmax(evidence + np.log(weights)[:, None], axis=0)
-        after = (posterior.sum(axis=1) + 1.0 / n) / (evidence.shape[1] + 1.0)  # one target's worth of the even mixture
+        after = (posterior.sum(axis=1) + _DOUBT * start) / (evidence.shape[1] + _DOUBT)
         done = np.abs(after - weights).max() < 1e-6
         weights = after
         if done:
