@@ -60,7 +60,8 @@ def concat(objs: Sequence[xr.Dataset], *, missing: str = "raise") -> xr.Dataset:
 
     Sites (channels, voxels, regions) are matched by name; sampling rates must agree to one part in a million.
     Each continuous run keeps its own clock and gets a ``run`` coordinate along time where it has none, and ``subject``
-    and ``session`` where they differ.
+    and ``session`` where they differ. Events of continuous runs, whose onsets are times of one run, stay behind: cut
+    epochs first, or give the tree of runs to `epochs` or `place`.
 
     Parameters
     ----------

@@ -240,7 +240,7 @@ def _plain(value: Any) -> NDArray[Any] | None:
 
 
 def _read_mat73(path: Path, max_bytes: int) -> Arrays:
-    h5py = require("h5py", "eeg")
+    h5py = require("h5py", "tables")
     arrays: Arrays = {}
     try:
         with h5py.File(path, "r") as file:

@@ -104,7 +104,15 @@ def test_slices_of_a_recording_bring_their_events_once(tmp_path):
     for start in (400, 700):
         storage.append(whole.isel(time=slice(start, start + 300)), path)
     xr.testing.assert_identical(storage.open(path).load(), whole)
-    # The same word at another time is another event, also where the clock was shifted.
+    # Runs that start anew may hold the same events.
+    run = recording(100, events=(0.5,))
+    path = storage.save(run.assign_coords(run=("time", ["1"] * 100)), tmp_path / "runs.zarr")
+    storage.append(run.assign_coords(run=("time", ["2"] * 100)), path)
+    assert storage.open(path).sizes["event"] == 2
+
+
+def test_the_same_word_at_another_time_is_another_event(tmp_path):
+    path = storage.save(recording(1000, first_sample=7, events=(0.5, 3.2, 9.0)), tmp_path / "x.zarr")
     more = recording(200, first_sample=1007, events=(0.5,))
     storage.append(more, path)
     np.testing.assert_allclose(storage.open(path)["onset"].values, [0.5, 3.2, 9.0, 10.5])
