@@ -13,6 +13,7 @@ from neuroalign.plots._auto import auto
 from neuroalign.plots.bars import bars
 from neuroalign.plots.bold import carpet, mean_epi, parcellation
 from neuroalign.plots.montage import electrodes, layout
+from neuroalign.plots.partitions import heat_map, venn_bars
 from neuroalign.plots.rdms import rdm, rdm_grid
 from neuroalign.plots.recordings import butterfly, traces
 from neuroalign.plots.rsa import rsa_bars
@@ -33,6 +34,7 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "distribution": distribution,
     "electrodes": electrodes,
     "erp_image": erp_image,
+    "heat_map": heat_map,
     "layout": layout,
     "layer_profile": layer_profile,
     "mean_epi": mean_epi,
@@ -45,6 +47,7 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "timecourse": timecourse,
     "topomap": topomap,
     "traces": traces,
+    "venn_bars": venn_bars,
 }
 
 __all__ = ["PLOTS", *PLOTS]  # noqa: PLE0604

@@ -28,6 +28,7 @@ from neuroalign.plots._data import (
     companion,
     labels,
     matched,
+    mean_sem,
     peak,
     readable,
     require_dims,
@@ -156,9 +157,13 @@ def response_function(
     best: int = 3,
     map_at: float | None = None,
     inset: bool = True,
+    interval: xr.DataArray | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a temporal response function: lag on x, one line a channel, and a map of the channels at its peak.
+
+    Weights of several folds or runs (a dimension ``fold``, ``run``, ``repeat`` or ``subject``) are drawn as their
+    mean, with the 95 % interval of Student's t around the named channels.
 
     Parameters
     ----------
@@ -172,6 +177,9 @@ def response_function(
         Lag in seconds of the map; by default where the weights are largest.
     inset : bool, default True
         Whether to draw the map; it is drawn only where channels have positions on a head.
+    interval : DataArray, optional
+        Lower and upper ends, with a dimension ``bound`` of two and those of the response; shaded around the channels
+        that have a colour.
     ax : matplotlib Axes, optional
         Where to draw; by default a new figure.
 
@@ -193,11 +201,14 @@ def response_function(
     >>> response_function(weights, ax=Figure().subplots()).get_ylabel()
     'weight (a.u.)'
     """
-    array, name = _one_feature(as_array(response, "response"), feature)
+    whole, interval = _averaged(as_array(response, "response"), interval)
+    array, name = _one_feature(whole, feature)
     site = _other_dim(array, "lag")
     mapped = inset and site == "channel" and _on_a_head(array)
     ax = new_axes(ax, (7.6, 3.6) if mapped else (6.4, 3.6))
     x = _curves(ax, array, site, "lag", best)
+    if interval is not None:
+        _bands(ax, _one_feature(interval, name if name is not None else feature)[0], array, site, x)
     if array.name is None and "units" not in array.attrs:
         ax.set_ylabel("weight (a.u.)", fontsize=NORMAL)
     if name is not None:
@@ -210,6 +221,47 @@ def response_function(
         topomap(array.isel(lag=index, drop=True), ax=head, colorbar=False)
         head.set_title(f"at {show_time(float(array['lag'][index]))}", fontsize=NORMAL)
     return ax
+
+
+#: Dimensions of weights that were fitted several times.
+FITTED = ("fold", "run", "repeat", "subject")
+
+
+def _averaged(array: xr.DataArray, interval: xr.DataArray | None) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """Mean over folds or runs and its interval; an interval that was given is checked against the weights."""
+    over = next((dim for dim in FITTED if dim in array.dims), None)
+    if over is not None and interval is None and array.sizes[over] > 1:
+        from scipy import stats
+
+        mean, sem = mean_sem(array, [over])
+        half = sem * float(stats.t.ppf(0.975, array.sizes[over] - 1))
+        interval = xr.concat([mean - half, mean + half], "bound")
+        return mean.assign_attrs(array.attrs).rename(array.name), interval
+    array = array if over is None else mean_sem(array, [over])[0].assign_attrs(array.attrs).rename(array.name)
+    if interval is not None and (set(interval.dims) != {"bound", *array.dims} or interval.sizes["bound"] != 2):
+        raise SchemaError(
+            "The interval does not fit the response.",
+            expected=f"dims ('bound', {', '.join(map(str, array.dims))}) with two bounds",
+            got=dict(interval.sizes),
+            where="interval",
+        )
+    return array, interval
+
+
+def _bands(ax: Axes, interval: xr.DataArray, array: xr.DataArray, site: str | None, x: NDArray[np.float64]) -> None:
+    """Shade the interval around every curve that has a name, in its colour."""
+    factor = readable(array).factor
+    ends = matched(interval, array.expand_dims(bound=2))
+    if ends is None:
+        return
+    named = {line.get_label(): line.get_color() for line in ax.lines}
+    rows = [(None, ax.lines[-1].get_color())] if site is None else list(enumerate(labels(array, site)))
+    for index, name in rows:
+        one = ends if index is None else ends.isel({str(site): index})
+        shade = name if index is None else named.get(safe(name))
+        if shade is not None:
+            low, high = one.transpose("bound", "lag").values * factor
+            ax.fill_between(x, low, high, color=shade, alpha=0.2, linewidth=0, zorder=1)
 
 
 def _one_feature(array: xr.DataArray, feature: Any) -> tuple[xr.DataArray, str | None]:

@@ -37,6 +37,8 @@ VIEWS = {
             "rsa_bars",
             "response_function",
             "alphas",
+            "venn_bars",
+            "heat_map",
             "layout",
             "traces",
             "butterfly",
