@@ -218,9 +218,9 @@ class Pieces:
         except OSError as error:
             raise atomic.translate(error, self.target, None) from error
         atomic.adopt(self.folder, self.target)
-        for name in (JOB, RECORDS, LOCK):
-            with suppress(OSError):  # nobody reads them any more
-                atomic.remove(self.target / name)
+        for path in self.target.glob(".*"):  # job, records, and what killed processes left
+            with suppress(OSError):
+                atomic.remove(path)
         return self.target
 
 
