@@ -16,9 +16,9 @@ from neuroalign.solvers import default_alphas, ridge_cv, ridge_plan
 
 #: A grid given by the user that ends where more than this share of targets wants to be gets a warning.
 EDGE_SHARE = 0.1
-#: Number of penalties of the default grid, and its powers of ten. It reaches 3 decades beyond `default_alphas`: further
-#: penalties cost next to nothing, and suit targets that want to be shrunk to nothing, or not at all.
-DEFAULT_GRID: tuple[int, tuple[float, float]] = (34, (-7.0, 7.0))
+#: Number of penalties of the default grid, and its powers of ten. It reaches 3 decades above `default_alphas`: further
+#: penalties cost next to nothing, and suit targets that want to be shrunk to nothing. Below, float32 scores would tie.
+DEFAULT_GRID: tuple[int, tuple[float, float]] = (27, (-4.0, 7.0))
 
 _ROWS = 2048  # rows that are centred in float64 at a time
 
