@@ -40,7 +40,9 @@ def simulate(n: int, width: int, n_bands: int, t: int) -> tuple[np.ndarray, np.n
     return x, y.astype("float32"), bands
 
 
-def peers(x: np.ndarray, y: np.ndarray, bands: np.ndarray, alphas: np.ndarray, gammas: np.ndarray) -> dict[str, Callable]:
+def peers(
+    x: np.ndarray, y: np.ndarray, bands: np.ndarray, alphas: np.ndarray, gammas: np.ndarray
+) -> dict[str, Callable]:
     """Both random searches of himalaya, refitting weights as ours does."""
     set_backend("torch")
     parts = [torch.from_numpy(np.ascontiguousarray(x[:, bands == b])) for b in np.unique(bands)]
@@ -90,7 +92,7 @@ def main() -> None:
     rates = print_rates()
     n_test = n // N_FOLDS
     work = len(gammas) * N_FOLDS
-    products = 2 * p * t * (p + 5 * min(n_test, p)) / rates["float32"] / 1e9  # a rotation, and about 5 predictions
+    products = 2 * p * t * (2 * p + min(n_test, p)) / rates["float32"] / 1e9  # rotation, test rows, pairs
     print(f"floor: {work * (products + eigh_seconds(min(n - n_test, p))):.1f} s")
 
     def ours() -> object:
