@@ -3,7 +3,7 @@
     python benchmarks/banded_ridge.py --candidates 20
 
 Workload E: 1500 samples, 3 bands of 200 features, 3000 targets, 10 alphas, 5 contiguous folds, an intercept; the same
-band weights for all. The floor counts the products and decompositions that every candidate needs, at the measured rates.
+band weights for all. The floor counts the products and decompositions of every candidate, at the measured rates.
 """
 
 from __future__ import annotations
