@@ -110,7 +110,7 @@ def select_model(
     plan = _plan(next(iter(models.values()))[1], y, cv, groups, repeats)
     options = {"inner": inner, "repeats": repeats, "scorer": name, "executor": executor}
     held, made, picked, inner_score = _nested(models, y, plan, region, options)
-    data = _table(list(models), held, made, picked, inner_score, like, name)
+    data = _table(list(models), held, made, picked, inner_score, region, like, name)
     if rival is not None:
         if isinstance(rival, str):
             other = made[list(models).index(rival)]
@@ -153,7 +153,7 @@ def _nested(
     values, executor = matrix(y), options["executor"]
     everything = predict_many(list(models.values()), y, plan.folds, groups=plan.groups, executor=executor)
     scores = np.stack([_inner(models, y, plan, train, options) for train, _ in plan.folds])  # (fold, model, t)
-    picked = np.stack([_best(fold, region) for fold in scores])
+    picked = np.stack([_pooled(fold, region).argmax(axis=0) for fold in scores])
     guesses = [
         np.take_along_axis(np.stack([guess[f] for guess in everything]), picked[f][None, None], axis=0)[0]
         for f in range(len(plan.folds))
@@ -178,12 +178,11 @@ def _by_fold(held: _HeldOut, scorer: str) -> Array:
     return np.stack([SCORERS[scorer](held.observed[r], held.predicted[r]) for r in rows])
 
 
-def _best(scores: Array, region: Index) -> Index:
-    """The best candidate for each target (t,), by the mean over its region; targets without a score do not count."""
-    known = np.isfinite(scores)
+def _pooled(scores: Array, region: Index) -> Array:
+    """Scores of candidates (model, t), summed over the region of each target; targets without one do not count."""
     sums = np.zeros((len(scores), int(region.max()) + 1))
-    np.add.at(sums.T, region, np.where(known.all(axis=0), scores, 0.0).T)
-    return sums.argmax(axis=0)[region]
+    np.add.at(sums.T, region, np.where(np.isfinite(scores).all(axis=0), scores, 0.0).T)
+    return sums[:, region]
 
 
 def _table(
@@ -192,14 +191,17 @@ def _table(
     made: list[_HeldOut],
     picked: Index,
     inner_score: Array,
+    region: Index,
     like: xr.DataArray,
     scorer: str,
 ) -> xr.Dataset:
     by_fold = _by_fold(held, scorer)
-    votes = np.stack([(picked == k).sum(axis=0) for k in range(len(names))]) + np.nan_to_num(inner_score) / 1e6
+    votes = np.stack([(picked == k).sum(axis=0) for k in range(len(names))])
+    # Between candidates that as many folds chose, the scores decide that they were chosen by.
+    tied = np.where(votes == votes.max(axis=0), _pooled(inner_score, region), -np.inf)
     labels = np.array(names)
     columns = {
-        "chosen": restore(labels[votes.argmax(axis=0)], like),
+        "chosen": restore(labels[tied.argmax(axis=0)], like),
         "chosen_fold": restore(labels[picked], like, "fold"),
         "score": restore(by_fold.mean(axis=0), like),
         "fold_score": restore(by_fold, like, "fold"),

@@ -70,7 +70,7 @@ def test_the_best_of_many_is_inflated_on_null_data_and_the_choice_is_not():
 def test_choices_by_region_and_for_all():
     X, y = network(best=None, n_targets=30)
     y = y + np.where(y.roi == "V1", 1.0, 0.0) * X["block1"].values.sum(1, keepdims=True)
-    y = y + np.where(y.roi == "IT", 1.5, 0.0) * X["block5"].values.sum(1, keepdims=True)
+    y = y + np.where(y.roi == "IT", 3.0, 0.0) * X["block5"].values.sum(1, keepdims=True)
     regions = select_model(Ridge(), X, y, cv=4, per="roi")
     by_region = {name: set(regions.chosen.values[y.roi == name]) for name in ("V1", "V4", "IT")}
     assert (by_region["V1"], by_region["IT"]) == ({"block1"}, {"block5"})
