@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.align import join
 from neuroalign.errors import ConfigError
-from neuroalign.evaluation._jobs import predict_many
+from neuroalign.evaluation._jobs import Model, predict_many
 from neuroalign.evaluation._targets import matrix, restore, template
 from neuroalign.evaluation.ceilings import normalise
 from neuroalign.evaluation.cross_validate import _ceiling, _check_inputs, _gather, _HeldOut, _Plan, _plan
@@ -117,8 +117,10 @@ def partition_variance(
     plan, like, function = _plan(X, y, cv, groups, repeats), template(y), SCORERS[scorer]
     subsets = [s for size in range(1, len(columns) + 1) for s in itertools.combinations(columns, size)]
     scores: dict[frozenset[str], Array] = {frozenset(): np.zeros(like.size)}
-    models = [(estimator, *_narrow(X, [columns[name] for name in subset])) for subset in subsets]
-    models = [(*model[:2], model[2] if split and model is models[-1] else None) for model in models]
+    narrow = [_narrow(X, [columns[name] for name in subset]) for subset in subsets]
+    # Only the joint model, the last one, is asked what each space adds.
+    models: list[Model] = [(estimator, part, None) for part, _ in narrow[:-1]]
+    models.append((estimator, narrow[-1][0], narrow[-1][1] if split else None))
     made = predict_many(models, y, plan.folds, groups=plan.groups, executor=executor)
     for subset, guesses in zip(subsets, made, strict=True):
         parts = [guess if guess.ndim == 3 else guess[None] for guess in guesses]

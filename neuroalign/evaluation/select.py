@@ -163,7 +163,7 @@ def _nested(
 
 def _inner(models: dict[str, Model], y: Any, plan: _Plan, train: Index, options: dict[str, Any]) -> Array:
     """Scores of all candidates by cross-validation inside training samples; (model, t)."""
-    parts = [(estimator, take(X, train), None) for estimator, X, _ in models.values()]
+    parts: list[Model] = [(estimator, take(X, train), None) for estimator, X, _ in models.values()]
     within = take(y, train)
     groups = None if plan.groups is None else plan.groups[train]
     repeats = False if plan.repeats is None else plan.repeats[train]
