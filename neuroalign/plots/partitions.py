@@ -189,7 +189,7 @@ def heat_map(
 def _frame_best(ax: Axes, values: NDArray[np.float64]) -> None:
     from matplotlib.patches import Rectangle
 
-    for column, row in enumerate(np.where(np.isnan(values), -np.inf, values).argmax(axis=0)):
+    for column, row in enumerate(np.where(np.isnan(values), -np.inf, values).argmax(axis=0).tolist()):
         if np.isfinite(values[row, column]):
             ax.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=2.0))
             ax.plot(column, row, "*", color="w", markersize=9, markeredgecolor=INK, markeredgewidth=0.6)
