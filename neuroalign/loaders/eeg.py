@@ -48,9 +48,9 @@ def read_eeg(
         Keep names, dates and free text of the header in ``attrs["mne_info"]``.
     allow_truncated : bool
         Read what is there of a file that is cut, with a warning, instead of refusing it.
-    events : {'auto', 'annotations', 'stim'}
+    events : {'auto', 'annotations', 'stim', 'none'}
         Take events from annotations, from trigger channels (which are read whole for it), or from annotations where
-        there are any and else from trigger channels.
+        there are any and else from trigger channels; or take none.
     montage : str or path-like, optional
         Positions of the channels: name of a montage of MNE such as ``"standard_1020"``, or a file of positions such
         as ``.elc``, ``.sfp``, ``.locs`` or ``.txt``. Names may differ in case, "EEG " before and "-Ref" after. Files

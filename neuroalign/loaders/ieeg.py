@@ -248,7 +248,8 @@ def apply_table(ds: xr.Dataset, table: Any, *, factor: float = 1.0, frame: str |
     Returns
     -------
     Dataset
-        With these coordinates; channels that are not in the table keep what they had.
+        With these coordinates. Channels that are not in the table keep their status and reference; where the table
+        gives positions they have none, since theirs would be in another frame.
 
     Raises
     ------
@@ -264,8 +265,9 @@ def apply_table(ds: xr.Dataset, table: Any, *, factor: float = 1.0, frame: str |
         known = rows["status"].notna().to_numpy()
         ds = ds.assign_coords(bad=("channel", np.where(known, (rows["status"] == "bad").to_numpy(), bad)))
     if "reference" in rows and rows["reference"].notna().any():
-        values = np.array(["" if v is None or v != v else str(v) for v in rows["reference"]], dtype=object)
-        ds = ds.assign_coords(reference=("channel", values))
+        before = ds["reference"].values.tolist() if "reference" in ds.coords else [""] * len(rows)
+        values = [old if v is None or v != v else str(v) for v, old in zip(rows["reference"], before, strict=True)]
+        ds = ds.assign_coords(reference=("channel", np.array(values, dtype=object)))
     if {"x", "y", "z"} <= set(rows.columns):
         xyz = rows[["x", "y", "z"]].to_numpy(dtype=np.float64) * factor
         if np.isfinite(xyz).all(axis=1).any():

@@ -180,8 +180,8 @@ def _check_bands(ds: xr.Dataset, values: xr.DataArray, modality: str) -> xr.Data
             continue
         power = 3 * round(math.log10(math.sqrt(low * high) / typical) / 3)
         # A little outside may be drift or a noisy room; a wrong unit is off by a factor of a thousand.
-        gross = typical < low / 9 or typical > high * 9
-        hint = {-15: "f", -12: "p", -9: "n", -6: "u", -3: "m", 3: "k"}.get(power if gross else 0)
+        gross = typical < low / 3 or typical > high * 9
+        hint = {-15: "f", -12: "p", -9: "n", -6: "u", -3: "m"}.get(power if gross else 0)
         remedy = f"; values look like {hint}{unit} read as {unit}: pass units='{hint}{unit}'" if hint else ""
         if gross and not hint:
             remedy = f"; a factor of 1e{power} would fit"

@@ -37,6 +37,9 @@ __all__ = [
 KEY = "neuroalign"  # the one attribute that is ours: how to turn the array back into what it was
 _NUMBERS = "biufc"
 _RESERVED = ("", ".", "..", "zarr.json", "manifest.json")
+# Stores are carried from one system to another, so what any of them refuses is refused here.
+_UNSAFE = frozenset('/\\\0:*?"<>|')
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(1, 10))}
 # what a damaged chunk or metadata file makes zarr, numcodecs and json raise (an IndexError is the caller's own)
 _READ_ERRORS = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, AssertionError)
 
@@ -59,8 +62,14 @@ def check_name(name: Hashable) -> str:
     SchemaError
         If it is not text, or is a path.
     """
-    if not isinstance(name, str) or name in _RESERVED or name.startswith("__") or set(name) & set("/\\\0"):
-        raise SchemaError("This name cannot be stored.", expected="text without / and \\", got=name, fix="rename it")
+    if not isinstance(name, str) or name in _RESERVED or name.startswith("__") or set(name) & _UNSAFE:
+        raise SchemaError(
+            "This name cannot be stored.", expected='text without / \\ : * ? " < > |', got=name, fix="rename it"
+        )
+    if name.partition(".")[0].upper() in _DEVICES or name.endswith((".", " ")):
+        raise SchemaError(
+            "This name cannot be a folder on Windows.", expected="another name", got=name, fix="rename it"
+        )
     return name
 
 

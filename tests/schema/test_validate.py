@@ -87,3 +87,8 @@ def test_tr_and_bold():
         schema.validate(schema.fmri_regions(np.full((5, 2), 100.0), roi=["a", "b"], tr=2000.0))
     with pytest.warns(NeuroalignWarning, match="not positive"):
         schema.validate(schema.fmri_regions(np.full((5, 2), -1.0), roi=["a", "b"], tr=2.0))
+
+
+def test_values_that_are_a_thousand_times_too_small_are_noticed():
+    with pytest.warns(NeuroalignWarning, match="a factor of 1e3 would fit"):
+        schema.validate(recording(scale=20e-9))

@@ -267,3 +267,9 @@ def test_a_reduction_by_dask_stays_within_bounds(tmp_path):
     path = storage.save(x, tmp_path / "x.zarr")
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 100
+
+
+@pytest.mark.parametrize("name", ["a:b", "what?", "CON", "com1.x", "ends.", "a|b"])
+def test_names_that_some_system_cannot_hold_are_refused(tmp_path, name):
+    with pytest.raises(SchemaError, match="cannot be"):
+        storage.save(xr.Dataset({name: ("x", [1.0])}), tmp_path / "x.zarr")
