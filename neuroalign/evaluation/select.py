@@ -72,7 +72,8 @@ def select_model(
     Returns
     -------
     Dataset
-        - ``chosen`` (...): the candidate that most folds chose; ``chosen_fold`` (fold, ...): that of each fold.
+        - ``chosen`` (...): the candidate that most folds chose; ``chosen_fold`` (fold, ...): that of each fold. Both
+          are empty where nothing can be scored to choose by.
         - ``score`` (...): of the choice, on held-out samples, mean over folds; ``fold_score`` (fold, ...).
         - ``inner_score`` (candidate, ...): the scores that it was chosen by.
         - ``candidate_score`` (candidate, ...): each candidate in an ordinary cross-validation, for profiles. The best
@@ -207,9 +208,10 @@ def _table(
     # Between candidates that as many folds chose, the scores decide that they were chosen by.
     tied = np.where(votes == votes.max(axis=0), _pooled(inner_score, region), -np.inf)
     labels = np.array(names)
+    scored = _pooled(np.where(np.isfinite(by_fold).any(axis=0), 1.0, np.nan)[None], region)[0] > 0
     columns = {
-        "chosen": restore(labels[tied.argmax(axis=0)], like),
-        "chosen_fold": restore(labels[picked], like, "fold"),
+        "chosen": restore(np.where(scored, labels[tied.argmax(axis=0)], ""), like),
+        "chosen_fold": restore(np.where(scored, labels[picked], ""), like, "fold"),
         "score": restore(by_fold.mean(axis=0), like),
         "fold_score": restore(by_fold, like, "fold"),
         "inner_score": restore(inner_score, like, "candidate"),

@@ -105,6 +105,7 @@ class Best:
 
 def block_size(folds: list[Fold], width: int, dtype: str, tile: int) -> int:
     """How many targets are kept at a time: bounded memory, and each decomposition serves as many as possible."""
+    width = max(width, 1)  # no feature may vary
     numbers = sum(width + min(fold.test.size, width) for fold in folds)
     fit = _BUDGET // (numbers * (4 if dtype == "float32" else 8))
     return max(tile, fit // tile * tile)

@@ -179,7 +179,7 @@ def banded_ridge_cv(
     n_bands = len(data.names)
     table = candidates(n_bands, n_iter, random_state, plan.alive) if gammas is None else check_gammas(gammas, n_bands)
     tried = np.where(plan.alive, table, 0.0)  # a band that is constant has no weight, whatever was asked for
-    refiner = Refiner(plan, scorer, max_iter) if search == "gradient" else None
+    refiner = Refiner(plan, scorer, max_iter) if search == "gradient" and plan.alive.any() else None
     fit = _Solution(data, plan, unit, len(tried), grid)
     width = plan.z.shape[1] if isinstance(plan, PrimalBands) else data.y.shape[0]
     size = block_size(split, width, data.dtype, step)

@@ -53,6 +53,16 @@ def test_the_choice_is_made_inside_the_training_samples():
     assert (again.chosen == out.chosen).all()
 
 
+def test_nothing_is_chosen_for_targets_without_a_score():
+    X, y = network(n_targets=6)
+    y[:, 4] = 1.0
+    out = select_model(Ridge(), X, y, cv=4)
+    assert out.chosen.values[4] == ""
+    assert (out.chosen_fold[:, 4] == "").all()
+    assert set(np.delete(out.chosen.values, 4)) <= set(LAYERS)
+    assert np.isnan(out.score[4])
+
+
 def test_the_best_of_many_is_inflated_on_null_data_and_the_choice_is_not():
     naive, honest, fixed = [], [], []
     for seed in range(4):

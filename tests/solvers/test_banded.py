@@ -160,6 +160,17 @@ def test_bad_targets_and_dead_bands(sizes):
     assert (refined.gammas[2, [0, 3, 4]] == 0).all()
 
 
+@pytest.mark.parametrize("search", ["random", "gradient"])
+def test_features_that_never_change(search):
+    _, y, _ = data(60, (2, 1))
+    options = {"bands": ["a", "a", "b"], "alphas": GRID, "folds": kfold(60), "random_state": 0}
+    result = banded_ridge_cv(np.full((60, 3), 2.0), y, search=search, **options)
+    assert not result.coef.any()
+    assert not result.gammas.any()
+    np.testing.assert_allclose(result.intercept, y.mean(axis=0))
+    assert (result.cv_scores <= 0).all()
+
+
 @pytest.mark.parametrize("sizes", [(8, 6, 5), (60, 40, 30)])
 @pytest.mark.parametrize("scorer", ["r2", "r"])
 def test_gradient_search_never_loses(sizes, scorer):
