@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -147,15 +148,19 @@ def _plain(job: _Job, options: dict[str, Any]) -> Callable[[Any], NDArray[Any]]:
 
 
 def _by_space(job: _Job, predict: Any, spaces: list[NDArray[np.int64]]) -> NDArray[Any]:
-    """Predictions, and what each space adds: that of the model itself, or what is left when the others are zero."""
+    """Predictions, and what each space adds: that of the model itself, or what is left when the others are zero.
+
+    What a feature of several spaces adds is divided between them.
+    """
     whole = predict(job.X_test)
     if hasattr(job.estimator, "predict_bands"):
         parts = predict(job.X_test, "predict_bands")
         names = np.asarray(job.X_test["band"].values)
         order = list(dict.fromkeys(names.tolist()))
-        added = [sum(parts[order.index(band)] for band in dict.fromkeys(names[c].tolist())) for c in spaces]
+        inside = [dict.fromkeys(names[columns].tolist()) for columns in spaces]
+        holders = Counter(band for bands in inside for band in bands)
+        added = [sum(parts[order.index(band)] / holders[band] for band in bands) for bands in inside]
         return np.stack([whole, *added])
-    # What a feature of several spaces adds is divided between them.
     shared = np.maximum(sum(_marked(columns, job.X_test) for columns in spaces), 1)
     nothing = predict(_weighted(job.X_test, 0.0 * shared))
     added = [predict(_weighted(job.X_test, _marked(columns, job.X_test) / shared)) - nothing for columns in spaces]

@@ -82,7 +82,8 @@ def partition_variance(
     Raises
     ------
     ConfigError
-        If there are fewer than two or more than four spaces, a band is not known, or the score cannot be divided.
+        If there are fewer than two or more than four spaces, a band is not known, X does not tell a banded model its
+        bands, or the score cannot be divided.
 
     Notes
     -----
@@ -114,6 +115,14 @@ def partition_variance(
         X, y = join(X, y)
     _check_inputs(X, y)
     columns = _columns(X, spaces)
+    if hasattr(estimator, "predict_bands") and not (isinstance(X, xr.DataArray) and "band" in X.coords):
+        raise ConfigError(
+            "A banded model would not know the bands.",
+            expected="a coordinate 'band' along the features",
+            got=[str(name) for name in X.coords] if isinstance(X, xr.DataArray) else type(X).__name__,
+            where="X",
+            fix="align.join({'vision': A, 'semantics': B}, y)",
+        )
     plan, like, function = _plan(X, y, cv, groups, repeats), template(y), SCORERS[scorer]
     subsets = [s for size in range(1, len(columns) + 1) for s in itertools.combinations(columns, size)]
     scores: dict[frozenset[str], Array] = {frozenset(): np.zeros(like.size)}

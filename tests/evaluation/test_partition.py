@@ -8,7 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 from neuroalign import schema
 from neuroalign.align import join
-from neuroalign.encoding import RidgeEncoder
+from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder
 from neuroalign.errors import AlignmentError, ConfigError
 from neuroalign.evaluation import cross_validate, noise_ceiling, normalise, partition_variance
 
@@ -167,6 +167,21 @@ def test_maps_are_drawn_and_written_by_band():
     np.testing.assert_allclose([bar.get_height() for bar in ax.patches], parts.unique.mean("voxel"))
     one = parts.neuro.plot("bars", variable="unique", band="semantics", by="voxel")
     np.testing.assert_allclose([bar.get_height() for bar in one.patches], parts.unique.sel(band="semantics"))
+
+
+def test_banded_models_with_a_band_in_two_spaces_or_that_never_changes():
+    spaces, y = banded(n=120)
+    still = xr.full_like(spaces["vision"], 2.0)
+    X, y = join(spaces | {"still": still}, y)
+    encoder = BandedRidgeEncoder(cv=3, n_iter=4, random_state=0)
+    parts = partition_variance(encoder, X, y, cv=3)
+    np.testing.assert_allclose(parts.unique.sel(band="still"), 0, atol=0.02)
+    np.testing.assert_allclose(parts.split.sum("band"), parts.total, atol=1e-6)
+    both = {"a": ["vision", "semantics"], "b": ["semantics", "still"]}
+    parts = partition_variance(encoder, X, y, cv=3, spaces=both)
+    np.testing.assert_allclose(parts.split.sum("band"), parts.total, atol=1e-6)
+    with pytest.raises(ConfigError, match="would not know the bands"):
+        partition_variance(encoder, X.values, y.values, spaces={"a": [0, 1], "b": [2, 3]})
 
 
 def test_targets_that_cannot_be_scored():
