@@ -13,7 +13,7 @@ from neuroalign.errors import ConfigError, warn
 from neuroalign.evaluation._labels import find, find_runs, find_stimulus, is_time_series, n_samples
 from neuroalign.evaluation.splits import ChronologicalSplit, ContiguousSplit, Fold, GroupSplit, StimulusSplit
 
-__all__ = ["resolve_cv"]
+__all__ = ["check_independent", "resolve_cv"]
 
 DEFAULT_FOLDS = 5
 
@@ -73,6 +73,40 @@ def resolve_cv(
     if is_time_series(X, y):
         _warn_if_shuffled(folds)
     return folds
+
+
+def check_independent(cv: str, X: Any, groups: ArrayLike | None = None) -> None:
+    """Refuse closed forms, which leave out samples one by one, where samples belong together; warn of time series.
+
+    Parameters
+    ----------
+    cv : {"loo", "gcv"}
+        The closed form.
+    X : array or DataArray
+        Features; samples along the sample dimension, or along the first axis.
+    groups : array_like, shape (n_samples,), optional
+        Labels that must not be on both sides.
+
+    Raises
+    ------
+    ConfigError
+        If a group, or else a stimulus, has several samples.
+    """
+    labels, name = (find_stimulus(X), "stimulus") if groups is None else (np.asarray(groups), "group")
+    if labels is not None and len(np.unique(labels)) < len(labels):
+        raise ConfigError(
+            f"Samples of one {name} would be on both sides, because {cv!r} leaves them out one by one.",
+            expected=f"one sample a {name}",
+            got=f"{len(labels)} samples of {len(np.unique(labels))}",
+            where="cv",
+            fix="cv=5 (or any number), which keeps them together; or average them first",
+        )
+    if is_time_series(X):
+        warn(
+            f"cv={cv!r} leaves single samples of a time series out: penalties will be too small, because neighbours in "
+            "time are alike. Use a number of contiguous folds, or leave runs out.",
+            stacklevel=5,
+        )
 
 
 def _default(cv: int | None, X: Any, y: Any, groups: ArrayLike | None, gap: int) -> Iterable[Fold]:

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError, warn
-from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.evaluation.folds import check_independent, resolve_cv
 from neuroalign.linear._chunked import RidgeChunks, WholeFit
 from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
 from neuroalign.solvers import default_alphas, ridge_cv, ridge_plan
@@ -210,9 +210,11 @@ class RidgeModel(LinearModel):
         return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1]) if self.alphas is None else self.alphas
 
     def _folds(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> Any:
+        labelled = as_labelled(X, samples)
         if isinstance(self.cv, str) and self.cv in ("loo", "gcv"):
+            check_independent(self.cv, labelled, groups)
             return self.cv
-        return resolve_cv(self.cv, as_labelled(X, samples), None, groups)
+        return resolve_cv(self.cv, labelled, None, groups)
 
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         # Far from zero, a float32 product would lose what differs between rows: the mean row is predicted in float64.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from neuroalign.encoding import RidgeEncoder
-from neuroalign.errors import ConfigError
+from neuroalign.errors import ConfigError, NeuroalignWarning
 from neuroalign.metrics import r2_score
 from neuroalign.solvers import default_alphas, ridge_cv
 
@@ -24,6 +25,22 @@ def test_closed_forms(cv):
     model, result = RidgeEncoder(cv=cv, alphas=grid).fit(x, y), ridge_cv(x, y, alphas=grid, folds=cv)
     np.testing.assert_array_equal(model.alphas_, result.alphas)
     np.testing.assert_allclose(model.cv_scores_, result.cv_scores)
+
+
+@pytest.mark.parametrize("cv", ["loo", "gcv"])
+def test_closed_forms_are_for_independent_samples(cv):
+    x, y = data()
+    twice = np.repeat(np.arange(30), 2)
+    with pytest.raises(ConfigError, match="both sides"):
+        RidgeEncoder(cv=cv).fit(x, y, groups=twice)
+    RidgeEncoder(cv=cv).fit(x, y, groups=np.arange(60))
+    trials = {"stimulus_id": ("trial", twice)}
+    labelled = [xr.DataArray(part, dims=("trial", "unit"), coords=trials) for part in (x, y)]
+    with pytest.raises(ConfigError, match="one sample a stimulus"):
+        RidgeEncoder(cv=cv).fit(*labelled)
+    series = [xr.DataArray(part, dims=("time", "unit"), coords={"time": np.arange(60) / 10}) for part in (x, y)]
+    with pytest.warns(NeuroalignWarning, match="time series"):
+        RidgeEncoder(cv=cv).fit(*series)
 
 
 def test_pooled():
