@@ -266,7 +266,15 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
 
 
 def _refuse_containers(obj: Any, name: str, taker: Any) -> None:
-    """Refuse what holds several variables or runs; which of them is meant is for the caller to say."""
+    """Refuse what holds several variables or runs, of which the caller must say which; and masks that would be lost."""
+    if np.ma.is_masked(obj):
+        raise SchemaError(
+            f"{name} is a masked array, whose masked values would be taken for data.",
+            expected="missing values as NaN",
+            got=f"{np.ma.count_masked(obj)} masked values",
+            where=name,
+            fix=f"{name}.astype(float).filled(np.nan)",
+        )
     if not isinstance(obj, xr.Dataset | xr.DataTree):
         return
     tree = isinstance(obj, xr.DataTree)

@@ -59,6 +59,14 @@ def _float(values: object, name: str, like: object) -> Array:
             raise SchemaError("Complex values have no ridge solution here.", where=name, fix="pass real features")
         small = tensor.dtype in (torch.float32, torch.float16, torch.bfloat16)
         return tensor.to(torch.float32 if small else torch.float64)
+    if np.ma.is_masked(values):
+        raise SchemaError(
+            "Masked values would be taken for data.",
+            expected="missing values as NaN",
+            got=type(values).__name__,
+            where=name,
+            fix=f"{name}.astype(float).filled(np.nan)",
+        )
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise SchemaError("Values must be real numbers.", expected="float or int", got=array.dtype, where=name)

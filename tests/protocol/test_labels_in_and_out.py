@@ -11,6 +11,7 @@ from neuroalign.decoding import RidgeDecoder, TRFDecoder
 from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
 from neuroalign.preprocess import Delayer, Labelled, Standardizer
+from neuroalign.solvers import ridge_cv
 
 IDS = [f"image-{n}" for n in range(30)]
 ESTIMATORS = [RidgeEncoder(cv=3), RidgeDecoder(cv=3), TRFEncoder(cv=3), TRFDecoder(cv=3)]
@@ -248,3 +249,22 @@ def test_all_parameters_are_keywords_and_few() -> None:
         assert len(cls().get_params()) <= 8
         with pytest.raises(TypeError):
             cls([1.0])
+
+
+def test_masks_are_not_lost_in_silence() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 3)), rng.normal(size=(30, 2))
+    hidden = np.ma.masked_greater(y, 1.0)
+    with pytest.raises(SchemaError, match="masked array"):
+        RidgeEncoder(cv=3).fit(X, hidden)
+    with pytest.raises(SchemaError, match="masked array"):
+        RidgeEncoder(cv=3).fit(np.ma.masked_greater(X, 1.0), y)
+    with pytest.raises(SchemaError, match="masked array"):
+        Standardizer().fit(np.ma.masked_greater(X, 1.0))
+    open_to_all = RidgeEncoder(cv=3).fit(X, np.ma.masked_array(y))
+    np.testing.assert_array_equal(open_to_all.coef_, RidgeEncoder(cv=3).fit(X, y).coef_)
+    folds = [(np.arange(15), np.arange(15, 30))]
+    with pytest.raises(SchemaError, match="taken for data"):
+        ridge_cv(X, hidden, alphas=[1.0], folds=folds)
+    with pytest.warns(NeuroalignWarning, match="hold NaN"):
+        RidgeEncoder(cv=3).fit(np.c_[X, X], np.c_[hidden.filled(np.nan), y])
