@@ -83,7 +83,7 @@ def partition_variance(
     ------
     ConfigError
         If there are fewer than two or more than four spaces, a band is not known, X does not tell a banded model its
-        bands, or the score cannot be divided.
+        bands, y has a dimension ``band`` or ``subset``, or the score cannot be divided.
 
     Notes
     -----
@@ -115,6 +115,14 @@ def partition_variance(
         X, y = join(X, y)
     _check_inputs(X, y)
     columns = _columns(X, spaces)
+    if taken := {"band", "subset"} & set(y.dims if isinstance(y, xr.DataArray) else ()):
+        raise ConfigError(
+            "The responses have a dimension of the name that the parts get.",
+            expected="no target dimension 'band' or 'subset'",
+            got=y.dims,
+            where="y",
+            fix=f"y.rename({sorted(map(str, taken))[0]}='frequency')",
+        )
     if hasattr(estimator, "predict_bands") and not (isinstance(X, xr.DataArray) and "band" in X.coords):
         raise ConfigError(
             "A banded model would not know the bands.",

@@ -224,5 +224,7 @@ def test_refusals():
     with pytest.raises(ConfigError, match="split=False"):
         partition_variance(KNeighborsRegressor(), X, y)
     assert "split" not in partition_variance(KNeighborsRegressor(), X, y, split=False)
+    with pytest.raises(ConfigError, match="rename"):
+        partition_variance(Ridge(), X, y.rename(voxel="band"))
     with pytest.raises(AlignmentError):
         partition_variance(Ridge(), X[:-1], y)
