@@ -116,7 +116,8 @@ class WorkerPool(ProcessPoolExecutor):
             if process.is_alive():
                 process.terminate()
         for process in self._context.started:
-            process.join(5)
+            if process.pid is not None:  # a start may have failed
+                process.join(5)
 
 
 def _start_worker(n_threads: int) -> None:

@@ -27,6 +27,13 @@ def template(y: Any) -> xr.DataArray:
 
 def matrix(y: Any) -> NDArray[Any]:
     """Give responses as floats of shape (n_samples, n_targets), targets in C order of their dimensions."""
+    if np.ma.is_masked(y):
+        raise SchemaError(
+            "Masked values would be taken for data.",
+            expected="missing values as NaN",
+            got=type(y).__name__,
+            fix="y.astype(float).filled(np.nan)",
+        )
     if isinstance(y, xr.DataArray):
         y = y.transpose(sample_dim(y), ...).to_numpy()
     values = np.asarray(y)

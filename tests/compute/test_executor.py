@@ -141,3 +141,12 @@ def test_no_worker_outlives_its_parent(tmp_path, sign):
         assert not any(map(_alive, workers))
     finally:
         process.kill()
+
+
+def test_a_script_without_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    text = SCRIPT.replace('if __name__ == "__main__":', "if True:").replace("time.sleep(60)", "pass")
+    script.write_text(textwrap.dedent(text))
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, timeout=60, check=False)
+    assert "freeze_support" in done.stderr  # Python's own advice, not an error of the cleaning up
+    assert "can only join" not in done.stderr

@@ -192,3 +192,9 @@ def test_normalise():
         normalise(score, np.sqrt(ceiling), "r"), [0.2 / 0.4**0.5, np.nan, -0.1 / 0.5**0.5, np.nan]
     )
     assert normalise(np.array([0.9]), np.array([0.5]))[0] == 1.8  # not clipped
+
+
+def test_a_masked_array_is_refused():
+    y = np.ma.masked_greater(np.random.default_rng(0).standard_normal((40, 2)), 1.0)
+    with pytest.raises(SchemaError, match="taken for data"):
+        noise_ceiling(y, repeats=np.repeat(np.arange(20), 2))
