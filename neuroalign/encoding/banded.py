@@ -79,6 +79,7 @@ class BandedRidgeEncoder(RidgeModel):
 
     alpha_per_target = True
     fit_intercept = True
+    _bands: ArrayLike | None = None  # what the call of fit says
 
     def __init__(
         self,
@@ -166,7 +167,24 @@ class BandedRidgeEncoder(RidgeModel):
     def _band_labels(self) -> Labels:
         return Labels(("band",), (len(self.bands_),), {"band": (("band",), self.bands_)})
 
+    def _stored(self) -> dict[str, tuple[str, Labels]]:
+        # The features have a coordinate band, so that the dimension of the weights needs another name in a store.
+        names = Labels(("space",), (len(self.bands_),), {"space": (("space",), self.bands_)})
+        return super()._stored() | {"band_weights": ("solution_gammas_", names)}
+
+    def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> Any:
+        if self.random_state is None:
+            raise ConfigError(
+                "Without a seed every block of targets would try band weights of its own.",
+                expected="an integer",
+                got=None,
+                where="random_state",
+                fix=f"{type(self).__name__}(random_state=0)",
+            )
+        return super()._plan_chunks(X, samples, groups, dtype)
+
     _state_names = RidgeModel._state_names | {"solution_gammas_", "bands_", "feature_bands_"}
+    _block_state = RidgeModel._block_state | {"solution_gammas_"}
 
     def _check_state(self) -> None:
         super()._check_state()

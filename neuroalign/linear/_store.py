@@ -51,7 +51,7 @@ def fit_to_store(
 
     Parameters
     ----------
-    estimator : RidgeEncoder, TRFEncoder, ...
+    estimator : RidgeEncoder, BandedRidgeEncoder, TRFEncoder, ...
         A linear model that learns each target on its own. It is not changed.
     X : DataArray or array, shape (n_samples, n_features)
         Features, in memory.
@@ -78,8 +78,8 @@ def fit_to_store(
     Returns
     -------
     pathlib.Path
-        The store: ``coef``, ``intercept``, ``alphas``, ``cv_scores``, ``masked`` (targets with NaN) and ``score`` for
-        `neuroalign.storage.open`, and a model for `load_fitted`.
+        The store: ``coef``, ``intercept``, ``alphas``, ``cv_scores``, ``masked`` (targets with NaN), ``score``, and of
+        banded models ``band_weights`` (along ``space``) for `neuroalign.storage.open`, and a model for `load_fitted`.
 
     Raises
     ------

@@ -7,12 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.base import clone
 
 from neuroalign import storage
+from neuroalign.align import join
 from neuroalign.compute import get_executor, received, run_pieces, share
 from neuroalign.decoding import TRFDecoder
-from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder, TRFEncoder
-from neuroalign.errors import AlignmentError, ConfigError, LabelsLostError, NeuroalignError, SchemaError
+from neuroalign.encoding import BandedRidgeEncoder, PriorRidgeEncoder, RidgeEncoder, TRFEncoder
+from neuroalign.errors import (
+    AlignmentError,
+    ConfigError,
+    LabelsLostError,
+    NeuroalignError,
+    NeuroalignWarning,
+    SchemaError,
+)
 from neuroalign.linear import fit_to_store, load_fitted, predict_to_store
 from neuroalign.solvers import ridge_chunk, ridge_cv, ridge_plan
 from neuroalign.storage.pieces import piece_shape
@@ -181,6 +190,29 @@ def test_response_functions_go_the_same_way(tmp_path):
     np.testing.assert_allclose(weights.values, expected.coef_.values)
 
 
+def test_banded_models_go_the_same_way(tmp_path):
+    rng = np.random.default_rng(0)
+    ids = {"stimulus": [f"s{k}" for k in range(60)]}
+    spaces = {
+        name: xr.DataArray(rng.normal(size=(60, p)), dims=("stimulus", "unit"), coords=ids)
+        for name, p in (("vision", 4), ("semantics", 3))
+    }
+    values = np.repeat(spaces["vision"].values @ rng.normal(size=(4, 3)), 200, axis=1) + rng.normal(size=(60, 600))
+    values[3, 7], values[:, 8] = np.nan, 1.0
+    X, y = join(spaces, xr.DataArray(values, dims=("stimulus", "voxel"), coords=ids | {"voxel": np.arange(600)}))
+    encoder = BandedRidgeEncoder(cv=3, n_iter=5, random_state=0)
+    with pytest.warns(NeuroalignWarning, match="hold NaN"):
+        whole = clone(encoder).fit(X, y)
+    with pytest.warns(NeuroalignWarning, match="hold NaN"):
+        path = fit_to_store(encoder, X, y, tmp_path / "b.zarr", chunk=256)
+    assert storage.open(path)["band_weights"].dims == ("space", "voxel")
+    part = load_fitted(path)
+    for name in ("coef_", "intercept_", "alphas_", "band_weights_", "cv_scores_"):
+        xr.testing.assert_allclose(getattr(part, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
+    few = load_fitted(path, isel={"voxel": [3, 300]})
+    np.testing.assert_allclose(few.predict_bands(X), whole.predict_bands(X).isel(voxel=[3, 300]), atol=1e-9)
+
+
 def test_names_that_features_and_targets_share(tmp_path):
     rng = np.random.default_rng(0)
     X = labelled(rng.standard_normal((40, 3)), ("stimulus", "unit"), unit=list("abc"))
@@ -235,7 +267,8 @@ def test_bad_input(data, tmp_path):
     for bad, error, words in (
         (lambda: fit_to_store(RidgeEncoder(alpha_per_target=False), X, y, path), ConfigError, "alpha_per_target=True"),
         (lambda: fit_to_store(TRFDecoder(), X, y, path), ConfigError, "each target on its own"),
-        (lambda: fit_to_store(BandedRidgeEncoder(), X, y, path), ConfigError, "each target on its own"),
+        (lambda: fit_to_store(BandedRidgeEncoder(), X, y, path), ConfigError, "random_state=0"),
+        (lambda: fit_to_store(PriorRidgeEncoder(), X, y, path), ConfigError, "each target on its own"),
         (lambda: fit_to_store("ridge", X, y, path), ConfigError, "block by block"),
         (lambda: fit_to_store(RidgeEncoder(), X, y[::-1], path), AlignmentError, "differ"),
         (lambda: fit_to_store(RidgeEncoder(), X, y.values, path), LabelsLostError, "y has lost"),
