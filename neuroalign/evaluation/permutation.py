@@ -152,7 +152,7 @@ def fdr_bh(p: Any) -> Any:
     q = np.full(values.shape, np.nan)
     adjusted = np.empty(len(tested))
     adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1]
-    q[there] = np.minimum(adjusted, 1.0)
+    q[there] = np.clip(adjusted, tested, 1.0)  # rounding must not take q below p
     return p.copy(data=q).rename("q") if isinstance(p, xr.DataArray) else q
 
 

@@ -285,7 +285,7 @@ def centre_of_mass(
     Examples
     --------
     >>> profile = xr.DataArray([0.0, 0.1, 0.3], dims="layer")
-    >>> round(float(centre_of_mass(profile).centre), 2)
+    >>> round(centre_of_mass(profile).centre.item(), 2)
     1.75
     """
     for name in (dim,) if over is None else (dim, over):

@@ -150,7 +150,7 @@ def heat_map(
     >>> coords = {"layer": ["conv1", "conv2"], "roi": ["V1", "IT"]}
     >>> scores = xr.DataArray([[0.3, 0.1], [0.2, 0.4]], dims=("layer", "roi"), coords=coords, name="score")
     >>> ax = heat_map(scores, ax=Figure().subplots())
-    >>> [patch.get_xy() for patch in ax.patches]
+    >>> [tuple(map(float, patch.get_xy())) for patch in ax.patches]
     [(-0.5, -0.5), (0.5, 0.5)]
     """
     scores = as_dataset(scores)

@@ -216,11 +216,13 @@ def adopt(folder: Path, target: Path) -> None:
 
 def discard(temporary: Path) -> None:
     """Remove a temporary file or folder, whatever state it is in."""
-    for _ in range(5):  # a writer's threads may still be closing their files
+    absent = 0
+    for _ in range(100):  # a writer's threads may still be closing their files, or about to make one
         with suppress(OSError):  # a disk that fails must not hide the first error
             if temporary.exists() or temporary.is_symlink():
                 remove(temporary)
-        if not temporary.exists():
+        absent = absent + 1 if not temporary.exists() else 0
+        if absent == 2:
             return
         time.sleep(0.02)
 
