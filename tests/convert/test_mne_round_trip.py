@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import mne
 import numpy as np
@@ -27,6 +28,22 @@ RAWS = {
     "seeg": ("ieeg-mne-misc", "sample_seeg.edf", mne.io.read_raw_edf),
     "ieeg": ("ieeg-naplib", "tiny_test.edf", mne.io.read_raw_edf),
     "eeglab": ("eeglab-visattention-32ch", "eeglab_data.set", mne.io.read_raw_eeglab),
+}
+PERSYST = "persyst/sub-pt1_ses-02_task-monitor_acq-ecog_run-01_clip2.lay"
+#: Formats whose readers need more than the path; they go there and back too.
+OTHERS = {
+    "cnt": ("eeg-formats", "scan41_short.cnt", partial(mne.io.read_raw_cnt, data_format="int16")),
+    "egi": ("eeg-formats", "test_egi.raw", mne.io.read_raw_egi),
+    "nihon": ("eeg-formats", "MB0400FU.EEG", mne.io.read_raw_nihon),
+    "edf-plus": ("eeg-formats", "MB0400FU.EDF", mne.io.read_raw_edf),
+    "persyst": (
+        "ieeg-mne-misc",
+        PERSYST,
+        mne.io.read_raw_persyst,
+    ),
+    "ecog": ("ieeg-mne-misc", "sample_ecog.edf", mne.io.read_raw_edf),
+    "ctf": ("meg-ctf-kit-bti", "somMDYO-18av.ds", mne.io.read_raw_ctf),
+    "kit-umd": ("meg-ctf-kit-bti", "kit/test_umd-raw.sqd", mne.io.read_raw_kit),
 }
 #: Fields that are dropped with people and dates, or for their size.
 DROPPED = {
@@ -68,9 +85,9 @@ def check_annotations(ours, theirs):
     assert list(ours.ch_names) == list(theirs.ch_names)
 
 
-@pytest.mark.parametrize("name", RAWS)
+@pytest.mark.parametrize("name", [*RAWS, *OTHERS])
 def test_raw_through_from_mne_and_back(real_data, name):
-    folder, file, reader = RAWS[name]
+    folder, file, reader = (RAWS | OTHERS)[name]
     raw = read_mne(real_data(folder) / file, reader)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NeuroalignWarning)
