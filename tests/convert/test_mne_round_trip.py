@@ -29,6 +29,13 @@ RAWS = {
     "ieeg": ("ieeg-naplib", "tiny_test.edf", mne.io.read_raw_edf),
     "eeglab": ("eeglab-visattention-32ch", "eeglab_data.set", mne.io.read_raw_eeglab),
 }
+
+
+def read_bti(path, **options):
+    beside = {"config_fname": path.with_name("test_config_linux"), "head_shape_fname": path.with_name("test_hs_linux")}
+    return mne.io.read_raw_bti(path, **beside, **options)
+
+
 PERSYST = "persyst/sub-pt1_ses-02_task-monitor_acq-ecog_run-01_clip2.lay"
 #: Formats whose readers need more than the path; they go there and back too.
 OTHERS = {
@@ -42,6 +49,7 @@ OTHERS = {
         mne.io.read_raw_persyst,
     ),
     "ecog": ("ieeg-mne-misc", "sample_ecog.edf", mne.io.read_raw_edf),
+    "bti": ("meg-ctf-kit-bti", "bti/test_pdf_linux", read_bti),
     "ctf": ("meg-ctf-kit-bti", "somMDYO-18av.ds", mne.io.read_raw_ctf),
     "kit-umd": ("meg-ctf-kit-bti", "kit/test_umd-raw.sqd", mne.io.read_raw_kit),
 }
