@@ -42,21 +42,44 @@ def measure(method: Callable[[], object]) -> tuple[float, float, object]:
     return seconds, (_status("VmHWM") - before) / 1e6, result
 
 
-def compare(methods: dict[str, Callable[[], object]], repeats: int) -> dict[str, object]:
+class Compared(dict[str, object]):
+    """Results by method, with the best CPU time and the largest peak extra memory of each."""
+
+    seconds: dict[str, float]
+    memory: dict[str, float]
+
+
+def compare(methods: dict[str, Callable[[], object]], repeats: int) -> Compared:
     """Run the methods in turn, print best CPU time, ratio to the first, and peak extra memory; give the results."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    memory: dict[str, float] = {}
-    results: dict[str, object] = {}
+    results = Compared()
+    results.memory = {}
     for _ in range(repeats):
         for name, method in methods.items():
             spent, extra, results[name] = measure(method)
             seconds[name].append(spent)
-            memory[name] = max(memory.get(name, 0.0), extra)
-    first = min(next(iter(seconds.values())))
+            results.memory[name] = max(results.memory.get(name, 0.0), extra)
+    results.seconds = {name: min(spent) for name, spent in seconds.items()}
+    first = next(iter(results.seconds.values()))
     print(f"{'method':34s} {'CPU s':>8s} {'(worst)':>8s} {'x ours':>7s} {'peak MB':>8s}")
     for name, spent in seconds.items():
-        print(f"{name:34s} {min(spent):8.2f} {max(spent):8.2f} {min(spent) / first:7.2f} {memory[name]:8.0f}")
+        print(f"{name:34s} {min(spent):8.2f} {max(spent):8.2f} {min(spent) / first:7.2f} {results.memory[name]:8.0f}")
     return results
+
+
+def print_summary(
+    what: str,
+    peer: str,
+    seconds: tuple[float, float],
+    memory: tuple[float, float] | None = None,
+    share: float | None = None,
+) -> None:
+    """Print a row for the table of the site: ours and the peer's seconds and MB, the share of the matrix rate."""
+    ours, theirs = seconds
+    sizes = ("", "") if memory is None else (f"{memory[0]:.0f}", f"{memory[1]:.0f}")
+    rate = "" if share is None else f"{100 * share:.0f} %"
+    cells = ("summary", what, peer, f"{ours:.2f}", f"{theirs:.2f}", f"{theirs / ours:.1f} x", *sizes, rate)
+    print(" | ".join(cells))
 
 
 def print_rates() -> dict[str, float]:

@@ -15,13 +15,19 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-RESULTS, PAGE = HERE / "results", HERE.parent / "docs" / "benchmarks.md"
+RESULTS, PAGE, README = HERE / "results", HERE.parent / "docs" / "benchmarks.md", HERE.parent / "README.md"
+BEGIN, END = "<!-- benchmarks: begin -->\n", "<!-- benchmarks: end -->"
+COLUMNS = ("workload", "against", "neuroalign, s", "peer, s", "ratio", "peak MB", "peer's", "of the matrix rate")
 PACKAGES = ("neuroalign", "numpy", "scipy", "torch", "himalaya", "mne", "scikit-learn")
 HEAD = """# Benchmarks
 
 What the scripts in `benchmarks/` printed, with the machine, the date and the versions. CPU time is that of one thread
 where nothing else is said; methods take turns in one process; ratios are to the first line. Run one yourself from a
 checkout with `neuroalign bench NAME`, as in `neuroalign bench ridge_cv -- --workload A`.
+
+The table gathers what the sections below print. Memory is the peak above what was resident before; the last column is
+what the products that grow with the number of targets would take at the measured rate of a square product, over what
+they took.
 """
 
 
@@ -59,10 +65,30 @@ def section(path: Path) -> str:
     """One saved output as a section of the page."""
     lines = path.read_text().splitlines()
     about = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
-    shown = "\n".join(line for line in lines if not line.startswith("# "))
+    shown = "\n".join(line for line in lines if not line.startswith("# ") and not is_row(line))
     script = HERE / f"{about[0].split()[1].removeprefix('benchmarks/').removesuffix('.py')}.py"
     title = script.read_text().splitlines()[0].strip('"').rstrip(".") if script.exists() else path.stem
     return f"## {title}\n\n`{about[0]}`\n\n{'. '.join(about[1:])}.\n\n```text\n{shown}\n```\n"
+
+
+def table(paths: list[Path]) -> str:
+    """The summary rows of saved outputs."""
+    rows = [line.split(" | ")[1:] for path in paths for line in path.read_text().splitlines() if is_row(line)]
+    lines = [COLUMNS, ["---", "---", *["--:"] * (len(COLUMNS) - 2)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def is_row(line: str) -> bool:
+    return line.startswith("summary | ")
+
+
+def into_readme(rows: str) -> None:
+    """Put the table between its marks."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not after:
+        raise SystemExit(f"{README} has no marks {BEGIN.strip()} and {END}")
+    README.write_text(before + BEGIN + rows + END + after)
 
 
 def main() -> None:
@@ -71,7 +97,10 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     if options.run:
         keep(options.run, rest)
-    PAGE.write_text("\n".join([HEAD, *(section(path) for path in sorted(RESULTS.glob("*.txt")))]))
+    paths = sorted(RESULTS.glob("*.txt"))
+    rows = table(paths)
+    into_readme(rows)
+    PAGE.write_text("\n".join([HEAD, rows, *(section(path) for path in paths)]))
 
 
 if __name__ == "__main__":

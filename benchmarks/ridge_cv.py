@@ -4,9 +4,9 @@
 
 Workloads (samples, features, targets, alphas): A 3000, 1000, 10000, 10; B 1000, 8000, 20000, 20; C 10000, 768, 50000,
 20; each with 5 contiguous folds and an intercept. `--targets` makes them smaller. The peer of B has dual weights, and
-so has `kernel_ridge_cv`; `ridge_cv` is timed beside it, with weights of all features. `--threads` times one thread
-against two on the wall clock instead. The floor is the operations that grow with the targets over the measured
-matrix rate; it is held against the time that is left without that for a single target.
+so has `kernel_ridge_cv`; `ridge_cv` is timed beside it, with weights of all features, against the peer with the same.
+`--threads` times one thread against two on the wall clock instead. The floor is the operations that grow with the
+targets over the measured matrix rate; it is held against the time that is left without that for a single target.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import argparse
 import time
 from collections.abc import Callable
 
-from _common import compare, measure, print_rates  # first: it sets the number of threads
+from _common import compare, measure, print_rates, print_summary  # first: it sets the number of threads
 
 import numpy as np  # isort: skip
 import torch
@@ -29,6 +29,7 @@ from threadpoolctl import threadpool_limits
 from neuroalign.solvers import kernel_ridge_cv, ridge_cv
 
 WORKLOADS = {"A": (3000, 1000, 10000, 10), "B": (1000, 8000, 20000, 20), "C": (10000, 768, 50000, 20)}
+WITH_WEIGHTS = "himalaya KernelRidgeCV, with weights"
 
 
 def simulate(n: int, p: int, t: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,11 +63,16 @@ def peers(workload: str, x: np.ndarray, y: np.ndarray, alphas: np.ndarray, batch
     tensors = torch.from_numpy(x), torch.from_numpy(y)
     options = {"score_func": r2_score, "n_targets_batch": batch}
     cv = KFold(5)
-    if workload == "B":
-        model = KernelRidgeCV(alphas=alphas, cv=cv, fit_intercept=True, solver_params=options)
-    else:
+    if workload != "B":
         model = RidgeCV(alphas=alphas, cv=cv, fit_intercept=True, solver_params=options)
-    return {f"himalaya {type(model).__name__} torch": lambda: model.fit(*tensors)}
+        return {"himalaya RidgeCV torch": lambda: model.fit(*tensors)}
+    dual, primal = (KernelRidgeCV(alphas=alphas, cv=cv, fit_intercept=True, solver_params=options) for _ in range(2))
+
+    def with_weights() -> KernelRidgeCV:
+        primal.weights_ = primal.fit(*tensors).get_primal_coef()
+        return primal
+
+    return {"himalaya KernelRidgeCV torch": lambda: dual.fit(*tensors), WITH_WEIGHTS: with_weights}
 
 
 def floor(n: int, p: int, t: int, dual_weights: bool) -> float:
@@ -79,16 +85,18 @@ def floor(n: int, p: int, t: int, dual_weights: bool) -> float:
     return 2e-9 * a_target * t
 
 
-def print_floor(method: Callable, fixed: Callable, size: tuple[int, int, int], dual: bool, rate: float) -> None:
-    seconds, alone = measure(method)[0], measure(fixed)[0]
+def print_floor(method: Callable, fixed: Callable, size: tuple[int, int, int], dual: bool, rate: float) -> float:
+    seconds, alone = (min(measure(run)[0] for _ in range(2)) for run in (method, fixed))
     least = floor(*size, dual) / rate
+    share = least / (seconds - alone)
     print(
         f"one target {alone:.2f} s; the other targets {seconds - alone:.2f} s, floor {least:.2f} s: "
-        f"{100 * least / (seconds - alone):.0f} % of the measured matrix rate"
+        f"{100 * share:.0f} % of the measured matrix rate"
     )
+    return share
 
 
-def print_threads(method: Callable, repeats: int) -> None:
+def print_threads(what: str, method: Callable, repeats: int) -> None:
     best = {1: np.inf, 2: np.inf}
     for _ in range(repeats):
         for threads in best:
@@ -97,6 +105,7 @@ def print_threads(method: Callable, repeats: int) -> None:
                 method()
                 best[threads] = min(best[threads], time.perf_counter() - start)
     print(f"wall clock: 1 thread {best[1]:.2f} s, 2 threads {best[2]:.2f} s, {best[1] / best[2]:.2f} x")
+    print_summary(f"{what}, 2 threads", "neuroalign, 1 thread", (best[2], best[1]))
 
 
 def main() -> None:
@@ -113,7 +122,8 @@ def main() -> None:
     n, p, t, n_alphas = WORKLOADS[options.workload]
     x, y = simulate(n, p, options.targets or t)
     folds, alphas = list(KFold(5).split(x)), np.logspace(-2, 4, n_alphas)
-    print(f"workload {options.workload}: n {n}, p {p}, t {y.shape[1]}, {n_alphas} alphas, 5 folds")
+    what = f"{options.workload}: n {n}, p {p}, t {y.shape[1]}, {n_alphas} alphas"
+    print(f"workload {what}, 5 folds")
     rates = print_rates()
     grid = {"alphas": alphas, "folds": folds}
     methods: dict[str, Callable] = {"neuroalign": lambda: ridge_cv(x, y, **grid)}
@@ -124,7 +134,7 @@ def main() -> None:
             "neuroalign ridge_cv": methods["neuroalign"],
         }
     if options.threads:
-        print_threads(methods["neuroalign"], options.repeats)
+        print_threads(what, methods["neuroalign"], options.repeats)
         return
     if not options.alone:
         methods |= peers(options.workload, x, y, alphas, options.batch)
@@ -137,7 +147,7 @@ def main() -> None:
         if dual
         else lambda: ridge_cv(x, y[:, :1], **grid)
     )
-    print_floor(methods["neuroalign"], alone, (n, p, y.shape[1]), dual, rates["float32"])
+    share = print_floor(methods["neuroalign"], alone, (n, p, y.shape[1]), dual, rates["float32"])
     for name, result in results.items():
         if hasattr(result, "cv_scores_"):
             best, scores = np.asarray(result.best_alphas_), np.asarray(result.cv_scores_).ravel()
@@ -147,6 +157,10 @@ def main() -> None:
             )
         elif not name.startswith("neuroalign"):
             print(f"{name}: scores differ by {abs(mine.scores - result).max():.1e}")
+        if not name.startswith("neuroalign"):
+            ours = "neuroalign ridge_cv" if name == WITH_WEIGHTS else "neuroalign"
+            spent, extra = ((of[ours], of[name]) for of in (results.seconds, results.memory))
+            print_summary(what, name, spent, extra, share if ours == "neuroalign" else None)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from _common import measure, print_rates  # first: it sets the number of threads
+from _common import measure, print_rates, print_summary  # first: it sets the number of threads
 
 import numpy as np  # isort: skip
 import dask.array
@@ -109,7 +109,7 @@ def main() -> None:
         difference = abs(part.coef_ - model.coef_[:, :1000]).max().item()
         few, start = y[:, : options.peer_targets], time.perf_counter()
         seconds, peer_memory, _ = measure(lambda: by_hand(x, few, alphas, folder / "peer.npy"))
-        row(
+        theirs = row(
             "himalaya RidgeCV, batches by hand",
             few.sizes["voxel"],
             seconds,
@@ -124,6 +124,9 @@ def main() -> None:
     print(f"weights of 1000 targets differ from those in memory by {difference:.1e}")
     print(f"peak extra memory {memory:.0f} MB, with a quarter of the targets {less:.0f} MB (goal <= {PEAK_MB}): {met}")
     print(f"CPU time per target against memory: {each / first:.2f}")
+    what = f"whole brain on disk: n {n}, p {p}, t {t}, {options.alphas} alphas, s for 1000 targets"
+    print_summary(what, "neuroalign in memory", (each, first))
+    print_summary(what, "himalaya RidgeCV, batches by hand", (each, theirs), (memory, peer_memory))
 
 
 if __name__ == "__main__":

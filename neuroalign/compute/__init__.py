@@ -6,6 +6,7 @@ from neuroalign.compute.executor import EXECUTORS, available_cpus, get_executor,
 from neuroalign.compute.progress import notice, progress
 from neuroalign.compute.share import received, share
 from neuroalign.compute.survive import Outcome, run_pieces
+from neuroalign.compute.threads import map_threads
 
 __all__ = [
     "EXECUTORS",
@@ -13,6 +14,7 @@ __all__ = [
     "available_cpus",
     "get_executor",
     "map_chunks",
+    "map_threads",
     "notice",
     "progress",
     "received",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroalign.compute import map_threads
 from neuroalign.errors import ConfigError, warn
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
@@ -85,6 +86,8 @@ def solve_path(
     fit, scores = Weights.empty(plan.back.shape[0], y, plan.dtype), np.empty((grid.size, n_targets))
     kept = np.empty((len(plan.folds), grid.size, n_targets)) if alpha_per_target == POOLED else None
 
+    threads = not callable(scorer)  # a function of the caller may not bear them
+
     def score(here: slice, buffers: Buffers) -> None:
         part = load_tile(plan, y[:, here], buffers)
         if closed is not None:
@@ -97,7 +100,7 @@ def solve_path(
         if each:
             fit.refit(plan, part, choose(scores[:, here], grid, per_target=True)[0], here.start)
 
-    step = in_tiles(score, n_targets, step)
+    step = in_tiles(score, y, step, threads=threads)
     pooling = 0.0 if each else 1.0
     if kept is None:
         best, cv_scores = choose(scores, grid, per_target=each)
@@ -108,11 +111,11 @@ def solve_path(
         fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), best[here], here.start)
 
     if not each:  # the choice is known only now
-        in_tiles(refit, n_targets, step)
+        in_tiles(refit, y, step)
     return Path(best, scores, cv_scores, pooling, fit)
 
 
-def in_tiles(work: Callable[[slice, Buffers], None], n_targets: int, step: int) -> int:
+def in_tiles(work: Callable[[slice, Buffers], None], y: Array, step: int, *, threads: bool = True) -> int:
     """Call `work` on consecutive targets, on fewer at a time when a device has not the memory; give the last number.
 
     Raises
@@ -120,6 +123,28 @@ def in_tiles(work: Callable[[slice, Buffers], None], n_targets: int, step: int) 
     ConfigError
         If there is no memory for a single target.
     """
+    if is_torch(y):
+        return _in_shrinking_tiles(work, y.shape[1], step)
+    free: list[Buffers] = []
+
+    def on_tile(lo: int) -> None:
+        try:
+            buffers = free.pop()
+        except IndexError:
+            buffers = Buffers()
+        work(slice(lo, min(lo + step, y.shape[1])), buffers)
+        free.append(buffers)
+
+    starts = range(0, y.shape[1], step)
+    if threads:
+        map_threads(on_tile, starts)
+    else:
+        for lo in starts:
+            on_tile(lo)
+    return step
+
+
+def _in_shrinking_tiles(work: Callable[[slice, Buffers], None], n_targets: int, step: int) -> int:
     lo, buffers, errors = 0, Buffers(), _out_of_memory()
     while lo < n_targets:
         here, full = slice(lo, min(lo + step, n_targets)), False

@@ -11,12 +11,13 @@ centred Y itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from neuroalign.compute import map_threads
 from neuroalign.solvers._arrays import (
     Array,
     Index,
@@ -25,6 +26,7 @@ from neuroalign.solvers._arrays import (
     contiguous,
     eigh,
     from_numpy,
+    is_torch,
     mean64,
     namespace,
     take,
@@ -37,6 +39,7 @@ from neuroalign.solvers._pairs import Pairs, make_pairs
 
 __all__ = ["FoldBasis", "Plan", "make_kernel_plan", "make_plan"]
 
+_SMALL = 2048  # directions, up to which several folds are decomposed at a time
 _CHUNK = 2048  # rows (primal) or features (dual) in float64 at a time
 _MIX, _ELEMENT = 4.0, 100.0  # cost of a mixing operation and of an element of a prediction, in those of a large product
 _BESIDE = 1.2  # cost of the form without predictions, in products of (k, k)
@@ -132,7 +135,7 @@ def make_plan(
     features = _Features(x, mean, _power_of_two_scale(x, mean))
     dual = x.shape[1] > min((fold.train.size for fold in split), default=n)
     maker = _dual if dual else _primal
-    values, rotated, back, bases = maker(features, split, intercept)
+    values, rotated, back, of_fold = maker(features, intercept)
     alphas = alphas / features.scale**2
     # The spectrum of a fold is nearly that of all rows, so it is cut at the same values.
     grid = alphas, best_cuts(to_numpy(values), alphas, TOLERANCE[dtype]) if split else np.empty(0)
@@ -147,7 +150,7 @@ def make_plan(
         intercept=intercept,
         dtype=dtype,
         partition=partition,
-        folds=[_finish(basis, fold, grid, dtype, whole_rows) for basis, fold in zip(bases, split, strict=True)],
+        folds=_each(lambda fold: _finish(of_fold(fold), fold, grid, dtype, whole_rows), split, values),
     )
 
 
@@ -173,10 +176,10 @@ class _Features:
 
 
 _Basis = tuple[Array, Array, Array | None, Array]  # values (k,), rotate (d, k), shift (k,), test rows (n_test, k)
-_Whole = tuple[Array, Array, Array, Iterable[_Basis]]  # values (k,), rotated (n, k), back (p, k), one basis a fold
+_Whole = tuple[Array, Array, Array, Callable[[Fold], _Basis]]  # values (k,), rotated (n, k), back (p, k), of a fold
 
 
-def _primal(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
+def _primal(features: _Features, intercept: bool) -> _Whole:
     n, p = features.x.shape
     gram = zeros((p, p), "float64", features.x)
     for _, chunk in features.rows():
@@ -185,7 +188,7 @@ def _primal(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
     rotated = zeros((n, values.shape[0]), "float64", features.x)
     for rows, chunk in features.rows():
         rotated[rows] = chunk @ vectors
-    return values, rotated, vectors, (_primal_fold(rotated, values, fold, intercept) for fold in split)
+    return values, rotated, vectors, lambda fold: _primal_fold(rotated, values, fold, intercept)
 
 
 def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool) -> _Basis:
@@ -202,7 +205,7 @@ def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool) -> 
     return values, vectors, n * (mean @ vectors), rows
 
 
-def _dual(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
+def _dual(features: _Features, intercept: bool) -> _Whole:
     n, p = features.x.shape
     gram = zeros((n, n), "float64", features.x)
     for _, chunk in features.columns():
@@ -211,7 +214,7 @@ def _dual(features: _Features, split: list[Fold], intercept: bool) -> _Whole:
     back = zeros((p, values.shape[0]), "float64", features.x)
     for columns, chunk in features.columns():
         back[columns] = chunk.T @ vectors
-    return values, vectors, back, (_dual_fold(gram, fold, intercept) for fold in split)
+    return values, vectors, back, lambda fold: _dual_fold(gram, fold, intercept)
 
 
 def make_kernel_plan(
@@ -256,8 +259,17 @@ def make_kernel_plan(
         intercept=intercept,
         dtype=dtype,
         partition=partition,
-        folds=[_finish(_dual_fold(kernel, fold, intercept), fold, grid, dtype, whole_rows) for fold in split],
+        folds=_each(
+            lambda fold: _finish(_dual_fold(kernel, fold, intercept), fold, grid, dtype, whole_rows), split, values
+        ),
     )
+
+
+def _each(finish: Callable[[Fold], FoldBasis], split: list[Fold], values: Array) -> list[FoldBasis]:
+    """Work on folds side by side, where they are small enough for memory not to matter."""
+    if is_torch(values) or values.shape[0] > _SMALL:
+        return [finish(fold) for fold in split]
+    return map_threads(finish, split)
 
 
 def _dual_fold(gram: Array, fold: Fold, intercept: bool) -> _Basis:

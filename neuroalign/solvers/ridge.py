@@ -210,7 +210,7 @@ def ridge(
     def refit(here: slice, buffers: Buffers) -> None:
         fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), penalty[here], here.start)
 
-    in_tiles(refit, y.shape[1], check_tile(None, y))
+    in_tiles(refit, y, check_tile(None, y))
     return fit.arrays()
 
 
