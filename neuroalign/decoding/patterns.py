@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_ROWS = 2048  # rows that are made float64 at a time
+
 
 def activation_patterns(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64]:
     """Turn weights of a linear decoder into the patterns that it reads.
@@ -35,8 +37,13 @@ def activation_patterns(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float
     """
     if coef.shape[1] > min(X.shape):
         return _patterns_of_many(X, coef)
-    decoded = X @ coef
-    return patterns_from_moments(X.T @ decoded, decoded.T @ decoded)
+    cross, power = np.zeros(coef.shape), np.zeros((coef.shape[1],) * 2)
+    for lo in range(0, len(X), _ROWS):
+        rows = X[lo : lo + _ROWS].astype(np.float64)
+        decoded = rows @ coef
+        cross += rows.T @ decoded
+        power += decoded.T @ decoded
+    return patterns_from_moments(cross, power, coef.dtype)
 
 
 def _patterns_of_many(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64]:
@@ -51,18 +58,26 @@ def _patterns_of_many(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64
     size = np.sqrt(np.square(decoded).sum(axis=0))  # outputs may have very different units
     size = np.where(size > 0, size, 1.0)
     decoded /= size
-    inverse = np.linalg.pinv(decoded @ decoded.T, rcond=len(root) * np.finfo(np.float64).eps, hermitian=True)
+    inverse = np.linalg.pinv(decoded @ decoded.T, rcond=_cut(len(root), coef.dtype), hermitian=True)
     out[:, known] = root.T @ (inverse @ decoded) / size
     return out
 
 
-def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any]) -> NDArray[np.float64]:
-    """Patterns from ``X's`` and ``s's``; outputs that are always zero get a zero pattern, those that are NaN a NaN."""
+def _cut(n: int, dtype: Any) -> float:
+    """Share of the largest power below which a direction is what rounding made of nothing, for weights of a dtype."""
+    return float(max(n * np.finfo(np.float64).eps, (max(n, 100) * np.finfo(dtype).eps) ** 2))
+
+
+def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any], dtype: Any) -> NDArray[np.float64]:
+    """Patterns from ``X's`` and ``s's`` in float64, with weights of a dtype.
+
+    Outputs that are always zero get a zero pattern, those that are NaN a NaN.
+    """
     known = np.isfinite(np.diagonal(power))
     out = np.full(np.shape(cross), np.nan)
     moments = np.asarray(power, np.float64)[np.ix_(known, known)]
     size = np.sqrt(np.diagonal(moments))  # outputs may have very different units
     size = np.where(size > 0, size, 1.0)
-    inverse = np.linalg.pinv(moments / np.outer(size, size), hermitian=True)
+    inverse = np.linalg.pinv(moments / np.outer(size, size), rcond=_cut(len(size), dtype), hermitian=True)
     out[:, known] = np.asarray(cross, np.float64)[:, known] / size @ inverse / size
     return out

@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.decoding.patterns import activation_patterns
-from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear import RidgeModel
-from neuroalign.linear._ridge import as_labelled
-from neuroalign.protocol import Samples, check_shape
-from neuroalign.solvers import ridge
+from neuroalign.protocol import check_shape
+from neuroalign.solvers import ridge, ridge_loo
 
 
 class RidgeDecoder(RidgeModel):
@@ -100,22 +98,25 @@ class RidgeDecoder(RidgeModel):
         super()._check_state()
         check_shape(self, "solution_patterns_", self.solution_coef_.shape, finite=self._learned())
 
-    def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
-        super()._fit(X, Y, samples, groups)
-        if self.renormalise:
-            self._stretch(X, Y, resolve_cv(self.cv, as_labelled(X, samples), None, groups))
-        self.solution_patterns_ = activation_patterns(X - X.mean(axis=0), self.solution_coef_)
+    def _solve(self, X: NDArray[Any], Y: NDArray[Any], folds: Any) -> None:
+        super()._solve(X, Y, folds)
+        if self.renormalise and self._learned().any():
+            self._stretch(X, Y, folds)
+        centred = (X - X.mean(axis=0, dtype=np.float64)).astype(X.dtype, copy=False)
+        self.solution_patterns_ = activation_patterns(centred, self.solution_coef_)
 
     def _stretch(self, X: NDArray[Any], Y: NDArray[Any], folds: Any) -> None:
         """Bring held-out predictions to the moments of the training targets, by weights and intercepts."""
         known = self._learned()
-        held_out = []
-        for train, test in folds:
-            coef, intercept = ridge(
-                X[train], Y[train][:, known], alpha=self.solution_alphas_[known], fit_intercept=self.fit_intercept
-            )
-            held_out.append(X[test] @ coef + intercept)
-        predicted = np.concatenate(held_out).astype(np.float64)
+        alpha, options = self.solution_alphas_[known], {"fit_intercept": self.fit_intercept}
+        if isinstance(folds, str):  # a closed form, which leaves out every sample in turn
+            predicted = ridge_loo(X, Y[:, known], alpha=alpha, **options)
+        else:
+            held_out = []
+            for train, test in folds:
+                coef, intercept = ridge(X[train], Y[train][:, known], alpha=alpha, **options)
+                held_out.append(X[test] @ coef + intercept)
+            predicted = np.concatenate(held_out).astype(np.float64)
         mean, spread = Y.mean(axis=0, dtype=np.float64)[known], Y.std(axis=0, dtype=np.float64)[known]
         shrunk = predicted.std(axis=0)
         gain = np.where(shrunk > 0, spread / np.where(shrunk > 0, shrunk, 1.0), 1.0)

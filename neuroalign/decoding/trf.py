@@ -57,15 +57,16 @@ class TRFDecoder(TRFModel):
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
         super()._fit(X, Y, samples, groups)
-        decoded = self._predict(X, samples)
-        decoded = decoded - decoded.mean(axis=0)
+        decoded = self._respond(X, samples)
+        decoded -= decoded.mean(axis=0)
         pieces = segment_slices(segment_labels(samples), samples.n)
         cross = []  # (lag, input, output), without a delayed matrix in memory
         for lag in self.lag_samples_.tolist():
             shifted = np.concatenate([lagged(X[p], [lag]) for p in pieces])
-            cross.append((shifted - shifted.mean(axis=0)).T @ decoded)
+            cross.append((shifted - shifted.mean(axis=0, dtype=np.float64)).T @ decoded)
         flat = np.concatenate(cross)  # (lag * input, output)
-        self.solution_patterns_ = patterns_from_moments(flat, decoded.T @ decoded).reshape(self.solution_coef_.shape)
+        patterns = patterns_from_moments(flat, decoded.T @ decoded, self.solution_coef_.dtype)
+        self.solution_patterns_ = patterns.reshape(self.solution_coef_.shape)
 
     _state_names = TRFModel._state_names | {"solution_patterns_"}
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from neuroalign.errors import ConfigError
+from neuroalign.errors import ConfigError, warns_once
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear import RidgeModel
 from neuroalign.linear._ridge import as_labelled, pair_labels
@@ -102,6 +102,7 @@ class BandedRidgeEncoder(RidgeModel):
         self.nan = nan
         self.unlabelled = unlabelled
 
+    @warns_once
     def fit(self, X: Any, y: Any, groups: ArrayLike | None = None, *, bands: ArrayLike | None = None) -> Self:
         """Learn from features and responses.
 
@@ -155,9 +156,10 @@ class BandedRidgeEncoder(RidgeModel):
         """
         check_is_fitted(self)
         values, samples = self._open_x(X, fitting=False)
-        coef = self.solution_coef_.astype(values.dtype, copy=False)
         inside = [self.feature_bands_ == band for band in range(len(self.bands_))]
-        parts = self._full(np.stack([values[:, part] @ coef[part] for part in inside]))
+        # In float64: far from zero, the intercept takes back most of what the bands add up to.
+        added = [values[:, part].astype(np.float64) @ self.solution_coef_[part] for part in inside]
+        parts = self._full(np.stack(added))
         if samples.dim is None:
             return parts.reshape(*parts.shape[:2], *self.target_labels_.shape)
         along = {n: ((samples.dim,), v) for n, v in samples.coords.items() if n not in self.target_labels_.dims}
@@ -219,7 +221,8 @@ class BandedRidgeEncoder(RidgeModel):
         self.bands_ = names[first[order]]
         self.feature_bands_ = np.argsort(order)[code.ravel()]
         scale = self._scales(X, len(text))[self.feature_bands_]
-        scaled = (X / scale).astype(X.dtype)
+        mean = X.mean(axis=0, dtype=np.float64)  # far from zero, a scaled float32 would be rounded once more
+        scaled = ((X - mean) / scale).astype(X.dtype)
         result = banded_ridge_cv(
             scaled,
             Y,
@@ -235,6 +238,7 @@ class BandedRidgeEncoder(RidgeModel):
         self._store(result, Y)
         # Weights are given for the features as they came.
         self.solution_coef_ = (np.asarray(result.coef) / scale[:, None]).astype(result.coef.dtype)
+        self.solution_intercept_ = self.solution_intercept_ - mean @ self.solution_coef_
 
     def _scales(self, X: NDArray[Any], n_bands: int) -> NDArray[np.float64]:
         """Square root of the total variance of each band; 1 for a constant one."""

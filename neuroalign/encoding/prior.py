@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from neuroalign.encoding.ridge import RidgeEncoder
-from neuroalign.errors import AlignmentError, SchemaError
+from neuroalign.errors import AlignmentError, SchemaError, warns_once
 from neuroalign.linear import RidgeModel
 from neuroalign.protocol import Labels, Samples, check_shape
 from neuroalign.solvers.prior import ALPHAS, WeightPrior, prior_ridge, weight_prior
@@ -86,6 +86,7 @@ class PriorRidgeEncoder(RidgeModel):
         self.nan = nan
         self.unlabelled = unlabelled
 
+    @warns_once
     def fit_prior(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
         """Learn the prior from other subjects.
 
@@ -200,9 +201,10 @@ class PriorRidgeEncoder(RidgeModel):
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
         result = prior_ridge(X, Y, prior=self._prior())
-        dtype = np.result_type(X, Y)
-        self.solution_coef_ = result.coef.astype(dtype)
-        self.solution_intercept_ = result.intercept.astype(dtype)
+        self.solution_coef_ = result.coef.astype(np.result_type(X, Y))
+        # Features may be far from zero: what rounding the weights moves, the intercept takes back.
+        moved = X.mean(axis=0, dtype=np.float64) @ (result.coef - self.solution_coef_)
+        self.solution_intercept_ = result.intercept + moved
         self.solution_alphas_, self.solution_scores_ = result.alphas, result.loo_scores
         self.solution_trust_, self.solution_pull_ = result.trust, result.pull
         known = result.alphas[np.isfinite(result.alphas)]

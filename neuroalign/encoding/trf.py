@@ -21,8 +21,9 @@ class TRFEncoder(TRFModel):
         sample, as MNE does; see `neuroalign.solvers.trf_lags` for the lags of mTRF.
     sfreq : float, optional
         Sampling rate in Hz. By default from the time coordinate of `X`; needed for plain arrays.
-    alphas : array_like, optional
-        Grid of penalties on the lagged ``X'X``. By default a wide grid scaled to the features.
+    alphas : array_like or AlphaGrid, optional
+        Grid of penalties on the lagged ``X'X``. By default a wide grid scaled to the features. Every target has a
+        penalty of its own; an `neuroalign.linear.AlphaGrid` says otherwise.
     cv : int, str, splitter or list of (train, test), optional
         Inner folds over runs (coordinate ``run`` along time); a single run is cut into five stretches. A name is a
         coordinate whose values are left out one by one.

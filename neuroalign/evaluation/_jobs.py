@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from neuroalign.compute import run_pieces
-from neuroalign.errors import ConfigError, NeuroalignError, SchemaError
+from neuroalign.errors import ConfigError, NeuroalignError, Notice, SchemaError, gather_warnings, tell
 from neuroalign.evaluation._labels import n_samples, take
 from neuroalign.evaluation._targets import matrix, template
 from neuroalign.evaluation.splits import Fold
@@ -56,11 +56,14 @@ def predict_many(
     With spaces, arrays of shape (1 + n_spaces, n_test, n_targets): the predictions, and what each space adds to them.
     """
     n, n_targets = len(folds), template(y).size
-    made = iter(_map(executor, lambda k: _job(models[k // n], y, folds[k % n], groups), n * len(models), n))
-    return [
+    told: list[Notice] = []
+    made = _map(executor, lambda k: _job(models[k // n], y, folds[k % n], groups), n * len(models), n, told)
+    guesses = [
         [_checked(next(made), len(test), n_targets, None if spaces is None else len(spaces)) for _, test in folds]
         for _, _, spaces in models
     ]
+    tell(told, stacklevel=3)
+    return guesses
 
 
 def wants_labels(estimator: Any) -> bool:
@@ -79,18 +82,28 @@ def _job(model: Model, y: Any, fold: Fold, groups: NDArray[Any] | None) -> _Job:
     return _Job(clone(estimator), take(X, train), take(y, train), take(X, test), chosen, labelled, flat, spaces)
 
 
-def _map(executor: str | Executor, job: Callable[[int], _Job], n: int, n_folds: int) -> Iterable[Any]:
-    """Results in order; one fold's copies at a time. Workers go on with the other folds when one fails or dies."""
+def _map(
+    executor: str | Executor, job: Callable[[int], _Job], n: int, n_folds: int, told: list[Notice]
+) -> Iterator[Any]:
+    """Results in order; one fold's copies at a time. Workers go on with the other folds when one fails or dies.
+
+    What the fits warn of goes to `told`: workers would say it where nobody listens.
+    """
     if executor == "serial":
-        return (_fit_predict(job(k)) for k in range(n))
-    outcome = run_pieces(_piece, job, n, executor=executor)
-    if outcome.failures:
-        raise _failed(outcome.failures, n, n_folds) from outcome.failures[min(outcome.failures)]
-    return [outcome.results[k] for k in range(n)]
+        results = (_piece(job(k), None) for k in range(n))
+    else:
+        outcome = run_pieces(_piece, job, n, executor=executor)
+        if outcome.failures:
+            raise _failed(outcome.failures, n, n_folds) from outcome.failures[min(outcome.failures)]
+        results = (outcome.results[k] for k in range(n))
+    for result, notices in results:
+        told += notices
+        yield result
 
 
-def _piece(job: _Job, shared: None) -> Any:
-    return _fit_predict(job)
+def _piece(job: _Job, shared: None) -> tuple[Any, list[Notice]]:
+    with gather_warnings() as notices:
+        return _fit_predict(job), notices
 
 
 def _failed(failures: dict[int, BaseException], n: int, n_folds: int) -> NeuroalignError:

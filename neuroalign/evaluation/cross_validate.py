@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.align import check_same_samples
-from neuroalign.errors import AlignmentError, ConfigError, SchemaError, warn
+from neuroalign.errors import AlignmentError, ConfigError, SchemaError, gather_warnings, warn, warns_once
 from neuroalign.evaluation._jobs import predict_folds
 from neuroalign.evaluation._labels import (
     STIMULUS_NAMES,
@@ -40,6 +40,7 @@ Index = NDArray[np.int64]
 KEEP_BYTES = 2**28
 
 
+@warns_once
 def cross_validate(
     estimator: Any,
     X: Any,
@@ -381,7 +382,8 @@ def _refit(estimator: Any, X: Any, y: Any, plan: _Plan, scorer: str, score: xr.D
 
     def rescore(arranged: NDArray[Any]) -> NDArray[np.float64]:
         targets = as_targets(arranged, y, dim)
-        guesses = predict_folds(estimator, X, targets, plan.folds, groups=plan.groups, executor=executor)
+        with gather_warnings():  # what the fits to the responses themselves say is enough
+            guesses = predict_folds(estimator, X, targets, plan.folds, groups=plan.groups, executor=executor)
         found = _gather(arranged, guesses, plan)
         rows = (found.fold == f for f in range(len(plan.folds)))
         return np.mean([function(found.observed[r], found.predicted[r]) for r in rows], axis=0)

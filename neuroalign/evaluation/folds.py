@@ -13,9 +13,11 @@ from neuroalign.errors import ConfigError, warn
 from neuroalign.evaluation._labels import find, find_runs, find_stimulus, is_time_series, n_samples
 from neuroalign.evaluation.splits import ChronologicalSplit, ContiguousSplit, Fold, GroupSplit, StimulusSplit
 
-__all__ = ["check_independent", "resolve_cv"]
+__all__ = ["CLOSED_FORMS", "check_independent", "refuse_closed_form", "resolve_cv"]
 
 DEFAULT_FOLDS = 5
+#: Names that stand in for the inner folds of ridge models.
+CLOSED_FORMS = ("loo", "gcv")
 
 
 def resolve_cv(
@@ -56,6 +58,8 @@ def resolve_cv(
     """
     n = n_samples(X)
     if isinstance(cv, str):
+        if find(cv, X, y) is None:
+            refuse_closed_form(cv)
         folds = list(GroupSplit(by=cv).split(X, y))
     elif cv is None or (isinstance(cv, (int, np.integer)) and not isinstance(cv, bool)):
         folds = list(_default(None if cv is None else int(cv), X, y, groups, gap))
@@ -106,6 +110,29 @@ def check_independent(cv: str, X: Any, groups: ArrayLike | None = None) -> None:
             f"cv={cv!r} leaves single samples of a time series out: penalties will be too small, because neighbours in "
             "time are alike. Use a number of contiguous folds, or leave runs out.",
             stacklevel=5,
+        )
+
+
+def refuse_closed_form(cv: str) -> None:
+    """Refuse the name of a closed form where folds are needed.
+
+    Parameters
+    ----------
+    cv : str
+        The name of a coordinate, or of a closed form.
+
+    Raises
+    ------
+    ConfigError
+        If it is a closed form.
+    """
+    if cv in CLOSED_FORMS:
+        raise ConfigError(
+            "There is no closed form here.",
+            expected="a number of folds, a splitter, the name of a coordinate, or (train, test) pairs",
+            got=f"cv={cv!r}, which chooses the penalty of RidgeEncoder and RidgeDecoder",
+            where="cv",
+            fix="cv=5",
         )
 
 

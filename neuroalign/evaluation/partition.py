@@ -12,7 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.align import join
-from neuroalign.errors import ConfigError
+from neuroalign.errors import ConfigError, warns_once
 from neuroalign.evaluation._jobs import Model, predict_many
 from neuroalign.evaluation._targets import matrix, restore, template
 from neuroalign.evaluation.ceilings import normalise
@@ -29,6 +29,7 @@ Index = NDArray[np.int64]
 PLUS = " + "
 
 
+@warns_once
 def partition_variance(
     estimator: Any,
     X: Any,

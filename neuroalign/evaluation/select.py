@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.errors import ConfigError, SchemaError, warns_once
 from neuroalign.evaluation._jobs import Model, predict_many
 from neuroalign.evaluation._labels import take
 from neuroalign.evaluation._targets import matrix, restore, template
@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
 
+@warns_once
 def select_model(
     estimator: Any,
     X: Any,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.errors import NeuroalignWarning, SchemaError
+from neuroalign.errors import SchemaError, gather_warnings
 from neuroalign.metrics import get_scorer
 from neuroalign.protocol import Samples
 from neuroalign.solvers import RidgePlan, ridge_chunk
@@ -32,8 +31,7 @@ class WholeFit:
     def fit(self, model: Any, Y: NDArray[Any]) -> Any:
         """Give a copy of the model with a solution for these targets."""
         fitted = copy.copy(model)
-        with warnings.catch_warnings():  # the store warns once for all blocks
-            warnings.simplefilter("ignore", NeuroalignWarning)
+        with gather_warnings():  # the store warns once for all blocks
             fitted._fit(self.X, Y, self.samples, self.groups)
         return fitted
 

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError, warn
-from neuroalign.evaluation.folds import check_independent, resolve_cv
+from neuroalign.evaluation.folds import CLOSED_FORMS, check_independent, resolve_cv
 from neuroalign.linear._chunked import RidgeChunks, WholeFit
 from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
 from neuroalign.solvers import default_alphas, ridge_cv, ridge_plan
@@ -26,7 +26,7 @@ _ROWS = 2048  # rows that are centred in float64 at a time
 class LinearModel(LabelledEstimator):
     """What ridge and TRF models have in common: per-target alphas and scores, put back under their labels."""
 
-    alphas: ArrayLike | None
+    alphas: Any
     cv: Any
     alpha_per_target: bool | str = True
 
@@ -114,10 +114,7 @@ class LinearModel(LabelledEstimator):
                 got=f"n_samples={len(Y)} in {type(self).__name__}(cv={self.cv})",
                 fix="give more samples, or fewer folds (cv=2)",
             )
-        warn(
-            f"{int(lost.sum())} of {lost.size} targets are constant in every inner test fold; they get NaN scores.",
-            stacklevel=5,
-        )
+        warn(_unscored, lost=self._everywhere(lost))
 
     def _keep(self, result: Any) -> None:
         self.solution_coef_ = np.asarray(result.coef)
@@ -130,16 +127,37 @@ class LinearModel(LabelledEstimator):
     def _store(self, result: Any, Y: NDArray[Any]) -> None:
         self._check_scored(result, Y)
         self._keep(result)
-        self._warn_of_edges(stacklevel=6)
+        grid = self._given_alphas()
+        if sum(self.alpha_edges_) > EDGE_SHARE and grid is not None and np.size(grid) > 1:
+            ends = np.min(grid), np.max(grid)
+            low, high = (self._everywhere(self.solution_alphas_ == end) for end in ends)
+            warn(_narrow, low=low, high=high, scored=self._everywhere(np.isfinite(self.solution_alphas_)))
 
-    def _warn_of_edges(self, stacklevel: int) -> None:
-        low, high = self.alpha_edges_
-        if self.alphas is not None and np.size(self.alphas) > 1 and low + high > EDGE_SHARE:
-            warn(
-                f"The grid of alphas may be too narrow: {low:.0%} of targets chose its smallest value, {high:.0%} its "
-                "largest. Widen it, or leave alphas=None for a grid that is scaled to the features.",
-                stacklevel=stacklevel,
-            )
+    def _given_alphas(self) -> ArrayLike | None:
+        """The user's grid, if any."""
+        return self.alphas
+
+    def _everywhere(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Spread flags of known targets over all targets."""
+        full = np.zeros(self.masked_targets_.size, dtype=bool)
+        full[~self.masked_targets_] = flags
+        return full
+
+
+def _unscored(lost: NDArray[np.bool_]) -> str:
+    return f"{int(lost.sum())} of {lost.size} targets are constant in every inner test fold; they get NaN scores."
+
+
+def _narrow(low: NDArray[np.bool_], high: NDArray[np.bool_], scored: NDArray[np.bool_]) -> str:
+    return narrow_grid(low.sum() / scored.sum(), high.sum() / scored.sum())
+
+
+def narrow_grid(low: float, high: float) -> str:
+    """Say which shares of targets chose the ends of the grid."""
+    return (
+        f"The grid of alphas may be too narrow: {low:.0%} of targets chose its smallest value, {high:.0%} its "
+        "largest. Widen it, or leave alphas=None for a grid that is scaled to the features."
+    )
 
 
 class RidgeModel(LinearModel):
@@ -182,11 +200,14 @@ class RidgeModel(LinearModel):
         return pair_labels(self.feature_labels_, targets).wrap(full)
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
+        self._solve(X, Y, self._folds(X, samples, groups))
+
+    def _solve(self, X: NDArray[Any], Y: NDArray[Any], folds: Any) -> None:
         result = ridge_cv(
             X,
             Y,
             alphas=self._grid(X),
-            folds=self._folds(X, samples, groups),
+            folds=folds,
             scorer=self.scorer,
             fit_intercept=self.fit_intercept,
             alpha_per_target=self.alpha_per_target,
@@ -194,7 +215,7 @@ class RidgeModel(LinearModel):
         self._store(result, Y)
 
     def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> Any:
-        if type(self)._fit is not RidgeModel._fit:  # a subclass that does more
+        if (type(self)._fit, type(self)._solve) != (RidgeModel._fit, RidgeModel._solve):  # a subclass that does more
             return super()._plan_chunks(X, samples, groups, dtype)
         plan = ridge_plan(
             X,
@@ -211,7 +232,7 @@ class RidgeModel(LinearModel):
 
     def _folds(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> Any:
         labelled = as_labelled(X, samples)
-        if isinstance(self.cv, str) and self.cv in ("loo", "gcv"):
+        if isinstance(self.cv, str) and self.cv in CLOSED_FORMS:
             check_independent(self.cv, labelled, groups)
             return self.cv
         return resolve_cv(self.cv, labelled, None, groups)

@@ -18,7 +18,7 @@ from neuroalign.align import check_same_samples
 from neuroalign.compute import Outcome, progress, run_pieces
 from neuroalign.errors import ConfigError, NeuroalignError, SchemaError, warn
 from neuroalign.linear._chunked import Block, Job, block_digest, fit_block, predict_block, with_solution
-from neuroalign.linear._ridge import LinearModel
+from neuroalign.linear._ridge import EDGE_SHARE, LinearModel, narrow_grid
 from neuroalign.protocol import Labels, Samples, load_model, read_labels, save_model
 from neuroalign.schema import stamp
 from neuroalign.storage import pieces as parts
@@ -516,4 +516,5 @@ def _conclude(empty: Any, notes: Mapping[int, Any], n_targets: int) -> None:
             f"{unscored} of {n_targets} targets are constant in every inner test fold; they get NaN scores.",
             stacklevel=3,
         )
-    empty._warn_of_edges(stacklevel=4)
+    if sum(empty.alpha_edges_) > EDGE_SHARE and np.size(empty._given_alphas()) > 1:
+        warn(narrow_grid(*empty.alpha_edges_), stacklevel=3)

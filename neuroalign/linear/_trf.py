@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from neuroalign.align import check_same_samples, segment_slices
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.evaluation.folds import refuse_closed_form, resolve_cv
+from neuroalign.linear._grid import AlphaGrid
 from neuroalign.linear._ridge import LinearModel, pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape, open_samples, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv, trf_errors, trf_lags, trf_predict
@@ -36,7 +37,7 @@ class TRFModel(LinearModel):
         tmin: float = 0.0,
         tmax: float = 0.0,
         sfreq: float | None = None,
-        alphas: ArrayLike | None = None,
+        alphas: ArrayLike | AlphaGrid | None = None,
         cv: Any = None,
         scorer: Any = "r",
         nan: str = "mask",
@@ -50,6 +51,14 @@ class TRFModel(LinearModel):
         self.scorer = scorer
         self.nan = nan
         self.unlabelled = unlabelled
+
+    @property
+    def alpha_per_target(self) -> bool | str:  # type: ignore[override]
+        """How targets share penalties."""
+        return self.alphas.per_target if isinstance(self.alphas, AlphaGrid) else True
+
+    def _given_alphas(self) -> ArrayLike | None:
+        return self.alphas.alphas if isinstance(self.alphas, AlphaGrid) else self.alphas
 
     @property
     def lags_(self) -> NDArray[np.float64]:
@@ -76,14 +85,15 @@ class TRFModel(LinearModel):
         self.sfreq_ = self._rate(samples)
         self.lag_samples_ = self._lag_samples()
         runs = self._runs(samples, groups)
-        pieces = self._stretches(runs, samples, groups)
+        pieces, grid = self._stretches(runs, samples, groups), self._given_alphas()
         result = trf_cv(
             [X[p] for p in pieces],
             [Y[p] for p in pieces],
             lags=self.lag_samples_,
-            alphas=default_alphas(X) if self.alphas is None else self.alphas,
+            alphas=default_alphas(X) if grid is None else grid,
             folds=self._folds(pieces, samples, groups),
             scorer=self.scorer,
+            alpha_per_target=self.alpha_per_target,
             runs=[next(n for n, run in enumerate(runs) if piece.start < run.stop) for piece in pieces],
             gap=int(np.ptp(self.lag_samples_)),  # between stretches of the only run; runs of their own have none
         )
@@ -100,9 +110,12 @@ class TRFModel(LinearModel):
             raise SchemaError(
                 "X has another sampling rate than at fit.", expected=f"{self.sfreq_:g} Hz", got=f"{samples.sfreq:g} Hz"
             )
+        return self._respond(X, samples).astype(X.dtype, copy=False)
+
+    def _respond(self, X: NDArray[Any], samples: Samples) -> NDArray[np.float64]:
         pieces = segment_slices(segment_labels(samples), samples.n)
         parts = [trf_predict(X[piece], self.solution_coef_, lags=self.lag_samples_) for piece in pieces]
-        return np.asarray((np.concatenate(parts) + self.solution_intercept_).astype(X.dtype))
+        return np.asarray(np.concatenate(parts) + self.solution_intercept_)
 
     def _reach(self, X: Any, y: Any, level: float, n_resamples: int, random_state: Any) -> NDArray[np.float64]:
         """Half the width of intervals of the weights, (n_lags, n_features, n_targets)."""
@@ -194,6 +207,7 @@ class TRFModel(LinearModel):
         if isinstance(self.cv, str):
             labels = samples.get(self.cv)
             if labels is None:
+                refuse_closed_form(self.cv)
                 raise ConfigError(
                     "No such coordinate.", expected=f"one of {sorted(samples.coords)}", got=self.cv, where="cv"
                 )

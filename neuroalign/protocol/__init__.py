@@ -6,7 +6,7 @@ two-dimensional arrays; labels are checked on the way in and put back on the way
 
 from neuroalign.protocol._estimator import LabelledEstimator
 from neuroalign.protocol._labels import Labels, Samples, open_samples, read_labels
-from neuroalign.protocol._save import REGISTRY, check_shape, load_model, save_model
+from neuroalign.protocol._save import REGISTRY, check_shape, load_model, option, save_model
 from neuroalign.protocol._segments import sampling_rate, segment_labels
 from neuroalign.protocol._transformer import LabelledTransformer
 
@@ -19,6 +19,7 @@ __all__ = [
     "check_shape",
     "load_model",
     "open_samples",
+    "option",
     "read_labels",
     "sampling_rate",
     "save_model",

@@ -18,7 +18,7 @@ from sklearn.utils.validation import (
 )
 
 from neuroalign.align import check_same_samples
-from neuroalign.errors import ConfigError, LabelsLostError, SchemaError, warn
+from neuroalign.errors import ConfigError, LabelsLostError, SchemaError, warn, warns_once
 from neuroalign.metrics import get_scorer
 from neuroalign.protocol._labels import Labels, Samples, open_samples
 from neuroalign.protocol._save import Saveable, check_shape
@@ -42,6 +42,7 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
     nan: str
     unlabelled: str
 
+    @warns_once
     def fit(self, X: Any, y: Any, groups: ArrayLike | None = None) -> Self:
         """Learn from features and responses.
 
@@ -251,18 +252,26 @@ class LabelledEstimator(Saveable, RegressorMixin, BaseEstimator, ABC):
             raise SchemaError(
                 "No target is finite.", expected="at least one", got="Input y contains NaN or infinity in every target"
             )
-        parts = []
-        if n_masked := int(masked.sum()):
-            parts.append(f"{n_masked} of {masked.size} targets hold NaN or Inf")
-            if self.nan == "raise":
-                raise SchemaError(
-                    f"{parts[0]}.", expected="finite responses", got="nan='raise'", fix="nan='mask' leaves them out"
-                )
-        if n_flat := int((targets == targets[:1]).all(axis=0).sum()):
-            parts.append(f"{n_flat} of {masked.size} targets are constant")
-        if parts:
-            warn(f"{' and '.join(parts)}; they get NaN scores.", stacklevel=4)
+        if masked.any() and self.nan == "raise":
+            raise SchemaError(
+                f"{int(masked.sum())} of {masked.size} targets hold NaN or Inf.",
+                expected="finite responses",
+                got="nan='raise'",
+                fix="nan='mask' leaves them out",
+            )
+        flat = (targets == targets[:1]).all(axis=0)
+        if masked.any() or flat.any():
+            warn(_lost, masked=masked, flat=flat)
         return masked
+
+
+def _lost(masked: NDArray[np.bool_], flat: NDArray[np.bool_]) -> str:
+    parts = [
+        f"{int(flag.sum())} of {flag.size} targets {what}"
+        for flag, what in ((masked, "hold NaN or Inf"), (flat, "are constant"))
+        if flag.any()
+    ]
+    return f"{' and '.join(parts)}; they get NaN scores."
 
 
 def _refuse_containers(obj: Any, name: str, taker: Any) -> None:

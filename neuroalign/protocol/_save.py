@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,18 @@ _MAX_DEPTH = 32
 #: Class name -> class, of every estimator and transformer that can be saved. Filled when a class is defined;
 #: nothing is ever imported by a name that a file gives.
 REGISTRY: dict[str, type[Saveable]] = {}
+
+
+#: Name -> frozen dataclass, of those that parameters of estimators may be.
+OPTIONS: dict[str, type] = {}
+
+_T = TypeVar("_T", bound=type)
+
+
+def option(cls: _T) -> _T:
+    """Let models whose parameters are of this frozen dataclass be saved."""
+    OPTIONS[cls.__name__] = cls
+    return cls
 
 
 class Saveable:
@@ -102,6 +115,9 @@ class _State:
             return {"labels": entry | {"coords": coords}}
         if isinstance(value, (list, tuple)):
             return [self.pack(f"{name}.{n}", v) for n, v in enumerate(value)]
+        if dataclasses.is_dataclass(value) and type(value) is OPTIONS.get(type(value).__name__):
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return {"option": type(value).__name__} | {k: self.pack(f"{name}.{k}", v) for k, v in fields.items()}
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         raise ConfigError(
@@ -145,6 +161,9 @@ class _State:
             if "items" in value:
                 items = np.array([None, *value["items"]], dtype=object)[1:].reshape(value["shape"])
                 return items.astype({"O": object, "U": np.str_, "S": np.bytes_}[value["kind"]])
+            if "option" in value:
+                made = OPTIONS[value["option"]]
+                return made(**{k: self.unpack(v, where) for k, v in value.items() if k != "option"})
             return self._unpack_labels(value["labels"], where)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(

@@ -6,7 +6,7 @@ from neuroalign.solvers.chunked import RidgePlan, ridge_chunk, ridge_plan
 from neuroalign.solvers.kernel import KernelRidgeCVResult, kernel_matrix, kernel_ridge_cv, kernel_ridge_predict
 from neuroalign.solvers.pls import PLSCVResult, pls_cv
 from neuroalign.solvers.prior import PriorRidgeResult, WeightPrior, prior_ridge, weight_prior
-from neuroalign.solvers.ridge import RidgeCVResult, default_alphas, ridge, ridge_cv
+from neuroalign.solvers.ridge import RidgeCVResult, default_alphas, ridge, ridge_cv, ridge_loo
 from neuroalign.solvers.trf import TRFCVResult, trf_cv, trf_predict
 from neuroalign.solvers.trf_errors import trf_errors
 from neuroalign.solvers.trf_lags import trf_lags
@@ -31,6 +31,7 @@ __all__ = [
     "ridge",
     "ridge_chunk",
     "ridge_cv",
+    "ridge_loo",
     "ridge_plan",
     "trf_cv",
     "trf_errors",

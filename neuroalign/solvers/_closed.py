@@ -19,9 +19,9 @@ from neuroalign.solvers._plan import Plan
 from neuroalign.solvers._score import Moments, score_moments
 from neuroalign.solvers._tile import Tile
 
-__all__ = ["as_folds", "score_closed"]
+__all__ = ["CLOSED", "as_folds", "predict_left_out", "score_closed"]
 
-_CLOSED = ("loo", "gcv")  # names that stand in for folds
+CLOSED = ("loo", "gcv")  # names that stand in for folds
 
 
 def as_folds(
@@ -30,7 +30,7 @@ def as_folds(
     """Tell folds from the name of a closed form; one of the two is None."""
     if not isinstance(folds, str):
         return list(folds), None
-    if folds not in _CLOSED:
+    if folds not in CLOSED:
         raise ConfigError("Unknown folds.", expected="(train, test) pairs, 'loo' or 'gcv'", got=folds, where="folds")
     return None, folds
 
@@ -111,6 +111,34 @@ def _loo(
         error /= cast(from_numpy(share[:, None], z), plan.dtype)
         scores.append(_score(tile, error, scorer))
     return np.stack(scores)
+
+
+def predict_left_out(plan: Plan, tile: Tile, alphas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Predictions of all rows, each by the model of the others, in the units of the caller; (n, t).
+
+    Parameters
+    ----------
+    plan : Plan
+        Of all rows.
+    tile : Tile
+        Targets.
+    alphas : ndarray, shape (t,)
+        A penalty for each target, in the units of the plan.
+    """
+    values, n = to_numpy(plan.values), plan.x.shape[0]
+    left = alphas[:, None] / (values + alphas[:, None])  # 1 - f, (t, k)
+    scale = None if plan.dual else cast(plan.values**-0.5, plan.dtype)
+    z, q = (tile.total, plan.x) if scale is None else (tile.total * scale, plan.x * scale)
+    squares = to_numpy(cast(q, "float64")) ** 2
+    free = squares @ left.T  # one minus the weight of every row in its own fit, (n, t)
+    error = to_numpy(cast(q @ (z * cast(from_numpy(left, z), plan.dtype)).T, "float64"))
+    if not _full_rank(plan):
+        error = error + to_numpy(cast(_centred(plan, tile) - q @ z.T, "float64"))
+        free = free + (1.0 - plan.intercept / n - squares.sum(axis=1))[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a row that decides its own fit: no prediction
+        predicted = to_numpy(cast(tile.y, "float64")) - error / free
+    predicted[:, tile.bad] = np.nan
+    return predicted * tile.unit + tile.mean
 
 
 def _score(tile: Tile, error: Array, scorer: str | Scorer) -> NDArray[np.float64]:

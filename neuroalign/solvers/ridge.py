@@ -11,16 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy
-from neuroalign.solvers._closed import as_folds
+from neuroalign.solvers._closed import as_folds, predict_left_out
 from neuroalign.solvers._grid import check_alphas, edge_fractions
 from neuroalign.solvers._path import TILE, Weights, check_choice, check_scorer, check_tile, in_tiles, solve_path
-from neuroalign.solvers._plan import make_plan
+from neuroalign.solvers._plan import Plan, make_plan
 from neuroalign.solvers._tile import load_tile
 
-__all__ = ["RidgeCVResult", "default_alphas", "ridge", "ridge_cv"]
+__all__ = ["RidgeCVResult", "default_alphas", "ridge", "ridge_cv", "ridge_loo"]
 
 _TILE = TILE
 _COLUMNS = 256  # features at a time
+_LARGEST = 1e140  # sums of squares beyond are infinite, or zero for its inverse
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,63 @@ def ridge(
     >>> coef, intercept
     (array([[1.]]), array([2.]))
     """
+    y, penalty, plan = _given(X, Y, alpha, fit_intercept)
+    fit = Weights.empty(plan.back.shape[0], y, plan.dtype)
+
+    def refit(here: slice, buffers: Buffers) -> None:
+        fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), penalty[here], here.start)
+
+    in_tiles(refit, y, check_tile(None, y))
+    return fit.arrays()
+
+
+def ridge_loo(
+    X: ArrayLike | Array, Y: ArrayLike | Array, *, alpha: ArrayLike, fit_intercept: bool = True
+) -> NDArray[np.float64]:
+    """Predict every sample by the ridge regression on all others, in closed form.
+
+    Parameters
+    ----------
+    X, Y, alpha, fit_intercept
+        As in `ridge`.
+
+    Returns
+    -------
+    ndarray, shape (n_samples, n_targets)
+        Held-out predictions. A target with NaN or infinity gets NaN.
+
+    Raises
+    ------
+    SchemaError
+        If the shapes do not match, or X holds NaN or infinity.
+    ConfigError
+        If a penalty is negative or not finite, or there is not one for each target.
+
+    References
+    ----------
+    Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge parameter,
+    Technometrics 21.
+
+    Examples
+    --------
+    >>> ridge_loo([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]], alpha=0.0).ravel()
+    array([1., 3., 5.])
+    """
+    y, penalty, plan = _given(X, Y, alpha, fit_intercept)
+    predicted = np.empty(tuple(y.shape))
+
+    def predict(here: slice, buffers: Buffers) -> None:
+        part = load_tile(plan, y[:, here], buffers, left_out=False)
+        predicted[:, here] = predict_left_out(plan, part, penalty[here] / plan.scale**2)
+
+    in_tiles(predict, y, check_tile(None, y))
+    return predicted
+
+
+def _given(
+    X: ArrayLike | Array, Y: ArrayLike | Array, alpha: ArrayLike, fit_intercept: bool
+) -> tuple[Array, NDArray[np.float64], Plan]:
+    """Checked targets, a penalty for each target, and the plan of all samples."""
     x, y = _check(X, Y)
     penalty = np.asarray(alpha, dtype=np.float64)
     if penalty.shape not in ((), (y.shape[1],)) or not np.isfinite(penalty).all() or (penalty < 0).any():
@@ -204,14 +262,7 @@ def ridge(
             where="alpha",
         )
     penalty = np.broadcast_to(penalty, y.shape[1])
-    plan = make_plan(x, None, penalty, intercept=fit_intercept, dtype=dtype_name(x, y))
-    fit = Weights.empty(x.shape[1], y, plan.dtype)
-
-    def refit(here: slice, buffers: Buffers) -> None:
-        fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), penalty[here], here.start)
-
-    in_tiles(refit, y, check_tile(None, y))
-    return fit.arrays()
+    return y, penalty, make_plan(x, None, penalty, intercept=fit_intercept, dtype=dtype_name(x, y))
 
 
 def default_alphas(
@@ -237,7 +288,7 @@ def default_alphas(
     Raises
     ------
     SchemaError
-        If X is not a finite table.
+        If X is not a finite table, or its values are too large or too small to be squared.
     ConfigError
         If n is not positive or the decades do not rise.
 
@@ -249,11 +300,20 @@ def default_alphas(
     x = matrix(X, "X", finite=True)
     if n < 1 or not decades[0] < decades[1]:
         raise ConfigError("Not a grid.", expected="n >= 1 and rising decades", got=(n, decades), where="default_alphas")
-    trace = 0.0
+    trace, largest = 0.0, 0.0
     for lo in range(0, x.shape[1], _COLUMNS):
         part = cast(x[:, lo : lo + _COLUMNS], "float64")
         part = part - part.mean(axis=0)
-        trace += float((part * part).sum())
+        largest = max(largest, float(abs(part).max()))
+        trace += float((part * part).sum()) if largest < _LARGEST else np.inf
+    if largest and not _LARGEST**-1 < largest < _LARGEST:
+        raise SchemaError(
+            "The features cannot be squared.",
+            expected=f"values of {_LARGEST**-1:.0e} to {_LARGEST:.0e} around their mean",
+            got=f"{largest:.0e}",
+            where="X",
+            fix="scale them, for example with neuroalign.preprocess.Standardizer",
+        )
     scale = trace / max(1, min(x.shape[0] - 1, x.shape[1]))
     return np.logspace(*decades, n) * (scale if scale > 0 else 1.0)
 

@@ -12,8 +12,9 @@ from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, cast, dtype_name, eigh, from_numpy, namespace, to_numpy
 from neuroalign.solvers._folds import Fold, check_folds
-from neuroalign.solvers._grid import check_alphas, choose, edge_fractions, mean_over_folds
+from neuroalign.solvers._grid import POOLED, check_alphas, choose, choose_pooled, edge_fractions, mean_over_folds
 from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags
+from neuroalign.solvers._path import check_choice
 from neuroalign.solvers._score import Moments, score_moments
 from neuroalign.solvers._segments import Segments, check_lags, check_runs, check_segments, constant, make_segments
 
@@ -33,7 +34,7 @@ class TRFCVResult:
     coef : Array, shape (n_lags, n_features, n_targets)
         Response functions, refitted on all segments; NaN for targets for which no alpha could be chosen. Constant
         targets have zero weights, because every alpha gives them.
-    intercept : Array, shape (n_targets,)
+    intercept : Array of float64, shape (n_targets,)
         Offsets; zero with ``fit_intercept=False``.
     lags : ndarray of int, shape (n_lags,)
         Lags in samples, rising.
@@ -45,6 +46,8 @@ class TRFCVResult:
         The row of `scores` at the chosen alpha.
     edge : ndarray of float64, shape (2,)
         Share of scored targets whose alpha is the smallest and the largest of the grid.
+    pooling : float
+        Weight of the mean curve of scores in the choice: 0 for an alpha for every target, 1 for a shared one.
     """
 
     coef: Array
@@ -54,6 +57,7 @@ class TRFCVResult:
     scores: Array
     cv_scores: Array
     edge: NDArray[np.float64]
+    pooling: float = 0.0
 
     @property
     def n_unscored(self) -> int:
@@ -70,7 +74,7 @@ def trf_cv(
     folds: Iterable[tuple[ArrayLike, ArrayLike]],
     scorer: str | Scorer = "r",
     fit_intercept: bool = True,
-    alpha_per_target: bool = True,
+    alpha_per_target: bool | str = True,
     runs: ArrayLike | None = None,
     gap: int = 0,
 ) -> TRFCVResult:
@@ -98,8 +102,9 @@ def trf_cv(
         ``(y_true, y_pred)`` of shape (n_test_samples, n_targets) and returns (n_targets,).
     fit_intercept : bool, default True
         Fit an unpenalised offset.
-    alpha_per_target : bool, default True
-        Choose an alpha for every target; False shares the alpha of the best mean score.
+    alpha_per_target : bool or "pooled", default True
+        Choose an alpha for every target; False shares the alpha of the best mean score; ``"pooled"`` draws every target
+        towards all of them, as in `ridge_cv`.
     runs : array-like, shape (n_segments,), optional
         Run of each segment. Segments of a run follow each other without a break: they are apart in the folds, and one
         piece in the final fit.
@@ -138,19 +143,25 @@ def trf_cv(
     delays, grid, like, small = check_lags(lags), check_alphas(alphas), xs[0], dtype_name(*xs, *ys)
     get_scorer(scorer)
     split = check_folds(folds, len(xs), "segments")
+    check_choice(alpha_per_target, len(split))
     data = make_segments(xs, ys, delays, split, intercept=fit_intercept, runs=check_runs(runs, len(xs)), gap=gap)
-    scores = mean_over_folds(np.stack([_score_fold(data, fold, grid, scorer) for fold in data.folds]))
-    scores[:, data.bad | data.flat] = np.nan
-    best, cv_scores = choose(scores, grid, per_target=alpha_per_target)
-    coef, intercept = solve_segments(data, data.whole(), best)
+    of_folds = np.stack([_score_fold(data, fold, grid, scorer) for fold in data.folds])
+    of_folds[:, :, data.bad | data.flat] = np.nan
+    scores, pooling = mean_over_folds(of_folds), 0.0 if alpha_per_target is True else 1.0
+    if alpha_per_target == POOLED:
+        best, cv_scores, pooling = choose_pooled(of_folds, scores, grid)
+    else:
+        best, cv_scores = choose(scores, grid, per_target=alpha_per_target is True)
+    coef, intercept = solve_segments(data, data.whole(), best, dtype=small)
     return TRFCVResult(
-        coef=cast(coef, small),
-        intercept=cast(intercept, small),
+        coef=coef,
+        intercept=intercept,
         lags=delays,
         alphas=from_numpy(best, like),
         scores=from_numpy(scores, like),
         cv_scores=from_numpy(cv_scores, like),
         edge=edge_fractions(best, grid),
+        pooling=pooling,
     )
 
 
@@ -240,15 +251,20 @@ def _offset(data: Segments, moments: _Centred, coef: Array) -> Array:
     return data.y_mean + moments.y - x_mean @ coef if data.intercept else data.y_mean
 
 
-def solve_segments(data: Segments, sums: LagSums, alphas: NDArray[np.float64]) -> tuple[Array, Array]:
-    """Response functions (n_lags, F, C) and intercepts (C,) from sums over segments."""
+def solve_segments(
+    data: Segments, sums: LagSums, alphas: NDArray[np.float64], *, dtype: str = "float64"
+) -> tuple[Array, Array]:
+    """Response functions (n_lags, F, C) and float64 intercepts (C,) from sums over segments.
+
+    The intercepts are those of the rounded response functions: features may be far from zero.
+    """
     known = ~data.bad & (~np.isnan(alphas) | (data.flat if data.intercept else False))
     moments = _centre(sums, data.intercept)
     values, vectors = eigh(moments.gram)
     penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas), values)
-    coef = vectors @ ((vectors.T @ moments.xy) / (values[:, None] + penalty[None, :]))
+    coef = cast(vectors @ ((vectors.T @ moments.xy) / (values[:, None] + penalty[None, :])), dtype)
     xp, known = namespace(coef), from_numpy(known, coef)
-    intercept = xp.where(known, _offset(data, moments, coef), float("nan"))
+    intercept = xp.where(known, _offset(data, moments, cast(coef, "float64")), float("nan"))
     return xp.where(known, coef, float("nan")).reshape(data.lags.size, -1, coef.shape[1]), intercept
 
 

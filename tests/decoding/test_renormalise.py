@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
 from neuroalign.decoding import RidgeDecoder
 from neuroalign.decoding.patterns import activation_patterns
@@ -82,3 +83,22 @@ def test_constant_features_and_labels_stay(tmp_path) -> None:
     again = RidgeDecoder.load(model.save(tmp_path / "model"))
     assert again.renormalise is True
     np.testing.assert_array_equal(again.predict(brain), model.predict(brain))
+
+
+@pytest.mark.parametrize("cv", ["loo", "gcv"])
+@pytest.mark.parametrize("n", [40, 200])
+def test_closed_forms_are_stretched_by_what_leaves_out_every_sample(cv: str, n: int) -> None:
+    brain, z = latents(n=n, t=6)
+    model = RidgeDecoder(cv=cv, renormalise=True).fit(brain, z)
+    plain = RidgeDecoder(cv=cv).fit(brain, z)
+    np.testing.assert_array_equal(model.alphas_, plain.alphas_)
+    held_out = np.empty_like(z)
+    for k in range(n):
+        rest = np.delete(np.arange(n), k)
+        for target, alpha in enumerate(plain.alphas_):
+            single = Ridge(alpha=alpha, solver="svd").fit(brain[rest], z[rest, target])
+            held_out[k, target] = single.predict(brain[k : k + 1])[0]
+    gain = z.std(axis=0) / held_out.std(axis=0)
+    np.testing.assert_allclose(model.coef_, plain.coef_ * gain, rtol=1e-6)
+    expected = (plain.predict(brain) - held_out.mean(axis=0)) * gain + z.mean(axis=0)
+    np.testing.assert_allclose(model.predict(brain), expected, rtol=1e-6)

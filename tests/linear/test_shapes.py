@@ -115,3 +115,21 @@ def test_objects_without_samples_are_refused() -> None:
     for bad in (text, np.full((20, 2), 1j)):
         with pytest.raises((ValueError, NeuroalignError)):
             RidgeEncoder().fit(np.zeros((20, 3)), bad)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_features_that_cannot_be_squared_are_refused(size):
+    rng = np.random.default_rng(0)
+    x, y = size * rng.normal(size=(40, 3)), rng.normal(size=(40, 2))
+    for model in (RidgeEncoder(), RidgeDecoder(), TRFEncoder(sfreq=1.0), TRFDecoder(sfreq=1.0)):
+        with pytest.raises(SchemaError, match="cannot be squared"):
+            model.fit(x, y)
+        near = x * size**-0.5  # far from any unit of a recording, and still right
+        assert np.isfinite(model.fit(near, y).score(near, y))
+
+
+def test_nothing_to_decode():
+    with pytest.warns(UserWarning, match="3 of 3 targets are constant"):
+        model = RidgeDecoder(renormalise=True).fit(np.random.default_rng(0).normal(size=(20, 2)), np.ones((20, 3)))
+    np.testing.assert_array_equal(model.predict(np.zeros((2, 2))), np.ones((2, 3)))
+    assert (model.patterns_ == 0).all()

@@ -9,7 +9,7 @@ from sklearn.model_selection import LeaveOneOut
 
 from neuroalign.errors import ConfigError
 from neuroalign.metrics import SCORERS, r2_score
-from neuroalign.solvers import ridge_cv
+from neuroalign.solvers import ridge_cv, ridge_loo
 
 GRID = np.logspace(-2, 3, 6)
 
@@ -116,3 +116,20 @@ def test_refusals():
         ridge_cv(x, y, alphas=GRID, folds="gcv", scorer="r")
     with pytest.raises(ConfigError, match="held-out folds"):
         ridge_cv(x, y, alphas=GRID, folds="loo", alpha_per_target="pooled")
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("p", [4, 29, 30, 80])
+def test_predictions_of_left_out_samples_are_those_of_the_loop(p, intercept, dtype):
+    x, y = data(30, p, dtype=dtype)
+    y[:, 1], y[3, 2] = 3.0, np.nan
+    alphas = np.logspace(-1, 3, 5)
+    found = ridge_loo(x, y, alpha=alphas, fit_intercept=intercept)
+    wide = x.astype("f8"), y.astype("f8")
+    for k in (0, 1, 3, 4):
+        expected = left_out(wide[0], wide[1][:, k : k + 1], alphas[k], intercept)[:, 0]
+        np.testing.assert_allclose(found[:, k], expected, rtol=1e-9 if dtype == "f8" else 1e-4, atol=1e-4)
+    assert np.isnan(found[:, 2]).all()
+    with pytest.raises(ConfigError, match="penalty"):
+        ridge_loo(x, y, alpha=-1.0)

@@ -12,7 +12,7 @@ from sklearn.linear_model import Ridge
 
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics import SCORERS
-from neuroalign.solvers import trf_cv
+from neuroalign.solvers import ridge_cv, trf_cv
 from neuroalign.solvers._lagged import lag_sums, weighted_sum
 
 GRID = np.logspace(-1, 4, 6)
@@ -164,7 +164,12 @@ def test_smooth_features_with_large_offsets(lags, kind):
     np.testing.assert_allclose(result.scores, scores, atol=1e-8)
     np.testing.assert_array_equal(result.alphas, best)
     np.testing.assert_allclose(result.coef, coef, atol=1e-6)
-    np.testing.assert_allclose(result.intercept, offset, rtol=1e-6 if kind == "f4" else 1e-9)
+    # The intercept goes with the rounded weights: what counts is what both give where the features are.
+    found, expected = (
+        b + np.einsum("lft,f->t", w.astype("f8"), [100.0, -100.0])
+        for w, b in ((result.coef, result.intercept), (coef, offset))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6 if kind == "f4" else 1e-9)
 
 
 def test_no_delayed_design_in_memory():
@@ -242,7 +247,7 @@ def test_float32_stays_float32_outside():
     xs, ys = data(range(6), dtype="f4")
     result = trf_cv(xs, ys, lags=range(6), alphas=GRID, folds=FOLDS)
     scores, best, coef, _ = the_loop(xs, ys, range(6), FOLDS, "r")
-    assert result.coef.dtype == result.intercept.dtype == np.float32
+    assert result.coef.dtype == np.float32
     np.testing.assert_allclose(result.scores, scores, atol=1e-10)
     np.testing.assert_array_equal(result.alphas, best)
     np.testing.assert_allclose(result.coef, coef, atol=1e-5)
@@ -299,3 +304,26 @@ def test_refusals(change, error, words):
     arguments.update(change)
     with pytest.raises(error, match=words):
         trf_cv(arguments.pop("X"), arguments.pop("Y"), **arguments)
+
+
+@pytest.mark.parametrize("scorer", ["r", "r2"])
+def test_shared_and_pooled_alphas(scorer):
+    """Against the curves of the folds: the best mean, and what ridge regression on the explicit design does."""
+    lags = range(-1, 3)
+    xs, ys = data(lags)
+    single = trf_cv(xs, ys, lags=lags, alphas=GRID, folds=FOLDS, scorer=scorer)
+    shared = trf_cv(xs, ys, lags=lags, alphas=GRID, folds=FOLDS, scorer=scorer, alpha_per_target=False)
+    pooled = trf_cv(xs, ys, lags=lags, alphas=GRID, folds=FOLDS, scorer=scorer, alpha_per_target="pooled")
+    assert (single.pooling, shared.pooling) == (0.0, 1.0)
+    np.testing.assert_array_equal(shared.alphas, GRID[single.scores.mean(axis=1).argmax()])
+    edges = np.cumsum([0, *map(len, xs)])
+    rows = [[np.concatenate([np.arange(edges[i], edges[i + 1]) for i in side]) for side in fold] for fold in FOLDS]
+    design, y = np.concatenate([delayed(x, lags) for x in xs]), np.concatenate(ys)
+    expected = ridge_cv(design, y, alphas=GRID, folds=rows, scorer=scorer, alpha_per_target="pooled")
+    assert pooled.pooling == expected.pooling
+    np.testing.assert_array_equal(pooled.alphas, expected.alphas)
+    for result in (shared, pooled):
+        place = (GRID[:, None] == result.alphas).argmax(axis=0)
+        np.testing.assert_allclose(result.cv_scores, single.scores[place, range(y.shape[1])])
+    with pytest.raises(ConfigError, match="alpha_per_target"):
+        trf_cv(xs, ys, lags=lags, alphas=GRID, folds=FOLDS, alpha_per_target="some")

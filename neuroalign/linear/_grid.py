@@ -1,0 +1,38 @@
+"""Penalties, and how targets share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from numpy.typing import ArrayLike
+
+from neuroalign.protocol import option
+
+
+@option
+@dataclass(frozen=True, eq=False)
+class AlphaGrid:
+    """Penalties of a temporal response function, and how its targets share them.
+
+    Parameters
+    ----------
+    alphas : array_like, optional
+        Grid of penalties. By default a wide grid scaled to the features.
+    per_target : bool or 'pooled', default True
+        Choose a penalty for every target, or one for all (as mTRF does); ``"pooled"`` draws every target towards all of
+        them, as much as helps on held-out folds, which is safer with short recordings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroalign.encoding import TRFEncoder
+    >>> from neuroalign.linear import AlphaGrid
+    >>> rng = np.random.default_rng(0)
+    >>> X, noise = rng.normal(size=(400, 1)), rng.normal(size=(400, 3))
+    >>> trf = TRFEncoder(tmax=0.02, sfreq=100.0, alphas=AlphaGrid(per_target=False)).fit(X, X + noise * [1, 10, 100])
+    >>> len(set(trf.alphas_.tolist()))
+    1
+    """
+
+    alphas: ArrayLike | None = None
+    per_target: bool | str = True
