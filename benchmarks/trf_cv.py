@@ -112,11 +112,11 @@ def eigh_seconds(k: int) -> float:
 def floor(n: int, features: int, targets: int, n_folds: int) -> tuple[float, float]:
     """GFLOP of the matrix work without eigendecompositions, for features alone and for the targets.
 
-    Products of spectra, rotations of moments, squared predictions of all penalties, and the refit.
+    Products of spectra, rotations of moments, squared predictions, and the refit; Fourier transforms are no products.
     """
     k, spectra = features * LAGS.size, 4e-9 * features * n * 8 / 7  # complex, blocks of 256 of which 32 overlap
     of_features = spectra * (features + 1) + n_folds * 4e-9 * k**3
-    a_target = n_folds * (4e-9 * k * k + 2e-9 * ALPHAS.size * k * k) + 4e-9 * k * k
+    a_target = n_folds * 6e-9 * k * k + 4e-9 * k * k
     return of_features, (spectra + a_target) * targets
 
 

@@ -10,10 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
-from neuroalign.solvers._arrays import Array, cast, dtype_name, eigh, from_numpy, namespace, to_numpy
+from neuroalign.solvers._arrays import (
+    Array,
+    Buffers,
+    cast,
+    contiguous,
+    dtype_name,
+    eigh,
+    from_numpy,
+    namespace,
+    to_numpy,
+)
 from neuroalign.solvers._folds import Fold, check_folds
 from neuroalign.solvers._grid import POOLED, check_alphas, choose, choose_pooled, edge_fractions, mean_over_folds
 from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags
+from neuroalign.solvers._pairs import make_pairs, pair_sums
 from neuroalign.solvers._path import check_choice
 from neuroalign.solvers._score import Moments, score_moments
 from neuroalign.solvers._segments import Segments, check_lags, check_runs, check_segments, constant, make_segments
@@ -190,8 +201,12 @@ def _score_fold(data: Segments, fold: Fold, grid: NDArray[np.float64], scorer: s
     if callable(scorer):
         return np.stack([_score_predictions(data, fold, train, vectors @ (w[:, None] * b), scorer) for w in weights])
     test = _TestMoments.of(data, fold, train, vectors)
+    pairs = make_pairs(to_numpy(values), test.gram, grid, to_numpy(values) / test.n, "float64")
+    if pairs is not None:
+        squares, products = pair_sums(pairs, contiguous(b.T), contiguous(test.xy.T), Buffers())
+        return score_moments(scorer, test.moments(b, weights, products, squares, slice(None)))
     step = max(1, _BLOCK // (grid.size * max(b.shape[0], 1)))
-    parts = [test.part(b, weights, lo, lo + step) for lo in range(0, b.shape[1], step)]
+    parts = [test.part(b, weights, slice(lo, lo + step)) for lo in range(0, b.shape[1], step)]
     return np.concatenate([score_moments(scorer, part) for part in parts], axis=1)
 
 
@@ -220,18 +235,24 @@ class _TestMoments:
             total=np.where(constant([data.ys[i] for i in fold.test]), np.nan, total),
         )
 
-    def part(self, b: Array, weights: Array, lo: int, hi: int) -> Moments:
-        """Moments of targets lo to hi for every alpha."""
+    def part(self, b: Array, weights: Array, here: slice) -> Moments:
+        """Moments of some targets for every alpha, from the predictions in the eigenbasis."""
         xp = namespace(b)
-        solved = weights[:, :, None] * b[None, :, lo:hi]  # (n_alphas, k, targets)
-        product = to_numpy(xp.einsum("akt,kt->at", solved, self.xy[:, lo:hi]))
-        predicted = to_numpy(xp.einsum("akt,akt->at", solved, self.gram @ solved)).clip(min=0.0)
-        total = self.total[lo:hi]
+        solved = weights[:, :, None] * b[None, :, here]  # (n_alphas, k, targets)
+        product = to_numpy(xp.einsum("akt,kt->at", solved, self.xy[:, here]))
+        predicted = to_numpy(xp.einsum("akt,akt->at", solved, self.gram @ solved))
+        return self.moments(b, weights, product, predicted, here)
+
+    def moments(
+        self, b: Array, weights: Array, product: NDArray[np.float64], predicted: NDArray[np.float64], here: slice
+    ) -> Moments:
+        """Moments of some targets for every alpha, from products with predictions and their squares (n_alphas, t)."""
+        total, predicted = self.total[here], predicted.clip(min=0.0)
         return Moments(
             n=self.n,
             total=total,
             error=(total - 2.0 * product + predicted).clip(min=0.0),
-            bias=self.bias[lo:hi] - to_numpy(xp.einsum("k,akt->at", self.x, solved)),
+            bias=self.bias[here] - to_numpy((weights * self.x) @ b[:, here]),
             predicted=predicted,
             product=product,
         )
