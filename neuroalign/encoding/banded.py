@@ -10,13 +10,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.errors import ConfigError, warns_once
 from neuroalign.evaluation.folds import resolve_cv
-from neuroalign.linear import RidgeModel
+from neuroalign.linear import AlphaGrid, RidgeModel
+from neuroalign.linear._grid import GridModel
 from neuroalign.linear._ridge import as_labelled, pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape
-from neuroalign.solvers import banded_ridge_cv, default_alphas
+from neuroalign.solvers import banded_ridge_cv
 
 
-class BandedRidgeEncoder(RidgeModel):
+class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
     """Predict brain responses from several feature spaces, with a penalty for each of them.
 
     The weight of every band and the penalty are chosen for every target by inner folds, so that a space that does not
@@ -25,9 +26,10 @@ class BandedRidgeEncoder(RidgeModel):
 
     Parameters
     ----------
-    alphas : array_like, optional
-        Grid of penalties on ``X'X`` of the centred and scaled bands. By default a wide grid around their mean
-        eigenvalue.
+    alphas : array_like or AlphaGrid, optional
+        Grid of penalties on ``X'X`` of the centred and scaled bands. By default a wide grid scaled by their mean
+        eigenvalue, as in `RidgeEncoder`. Each target has band weights and a penalty of its own; an
+        `neuroalign.linear.AlphaGrid` shares or pools both, which is safer with few samples.
     cv : int, str, splitter or list of (train, test), optional
         Inner folds, as in `RidgeEncoder`.
     scorer : {'r2', 'r', 'ev'} or callable
@@ -77,14 +79,13 @@ class BandedRidgeEncoder(RidgeModel):
     True
     """
 
-    alpha_per_target = True
     fit_intercept = True
     _bands: ArrayLike | None = None  # what the call of fit says
 
     def __init__(
         self,
         *,
-        alphas: ArrayLike | None = None,
+        alphas: ArrayLike | AlphaGrid | None = None,
         cv: Any = None,
         scorer: Any = "r2",
         search: str = "random",
@@ -227,11 +228,12 @@ class BandedRidgeEncoder(RidgeModel):
             scaled,
             Y,
             bands=self.feature_bands_,
-            alphas=default_alphas(scaled) if self.alphas is None else self.alphas,
+            alphas=self._grid(scaled),
             folds=resolve_cv(self.cv, as_labelled(X, samples), None, groups),
             scorer=self.scorer,
             search=self.search,
             n_iter=self.n_iter,
+            alpha_per_target=self.alpha_per_target,
             random_state=self.random_state,
         )
         self.solution_gammas_ = np.asarray(result.gammas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -12,15 +13,16 @@ from neuroalign.protocol import option
 @option
 @dataclass(frozen=True, eq=False)
 class AlphaGrid:
-    """Penalties of a temporal response function, and how its targets share them.
+    """Penalties of a temporal response function or a banded model, and how its targets share them.
 
     Parameters
     ----------
     alphas : array_like, optional
         Grid of penalties. By default a wide grid scaled to the features.
     per_target : bool or 'pooled', default True
-        Choose a penalty for every target, or one for all (as mTRF does); ``"pooled"`` draws every target towards all of
-        them, as much as helps on held-out folds, which is safer with short recordings.
+        Choose a penalty (and band weights) for every target, or one for all (as mTRF does); ``"pooled"`` draws every
+        target towards all of them, as much as helps on held-out folds, which is safer with short recordings and few
+        samples.
 
     Examples
     --------
@@ -36,3 +38,19 @@ class AlphaGrid:
 
     alphas: ArrayLike | None = None
     per_target: bool | str = True
+
+
+class GridModel:
+    """A model whose `alphas` may be an `AlphaGrid`."""
+
+    alphas: Any
+
+    @property
+    def alpha_per_target(self) -> bool | str:
+        """How targets share penalties."""
+        return self.alphas.per_target if isinstance(self.alphas, AlphaGrid) else True
+
+    def _given_alphas(self) -> ArrayLike | None:
+        """The user's grid, if any."""
+        grid: ArrayLike | None = self.alphas.alphas if isinstance(self.alphas, AlphaGrid) else self.alphas
+        return grid

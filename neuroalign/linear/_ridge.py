@@ -228,7 +228,8 @@ class RidgeModel(LinearModel):
         return RidgeChunks(plan)
 
     def _grid(self, X: NDArray[Any]) -> ArrayLike:
-        return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1]) if self.alphas is None else self.alphas
+        given = self._given_alphas()
+        return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1]) if given is None else given
 
     def _folds(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> Any:
         labelled = as_labelled(X, samples)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from neuroalign.align import check_same_samples, segment_slices
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import refuse_closed_form, resolve_cv
-from neuroalign.linear._grid import AlphaGrid
+from neuroalign.linear._grid import AlphaGrid, GridModel
 from neuroalign.linear._ridge import LinearModel, pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape, open_samples, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv, trf_errors, trf_lags, trf_predict
@@ -24,7 +24,7 @@ from neuroalign.solvers import default_alphas, trf_cv, trf_errors, trf_lags, trf
 N_STRETCHES = 5
 
 
-class TRFModel(LinearModel):
+class TRFModel(GridModel, LinearModel):  # type: ignore[override]
     """Ridge regression on lagged features; see `neuroalign.encoding.TRFEncoder`."""
 
     # +1: the input leads (an encoder looks into the stimulus' past); -1: the input follows (a decoder looks into
@@ -51,14 +51,6 @@ class TRFModel(LinearModel):
         self.scorer = scorer
         self.nan = nan
         self.unlabelled = unlabelled
-
-    @property
-    def alpha_per_target(self) -> bool | str:  # type: ignore[override]
-        """How targets share penalties."""
-        return self.alphas.per_target if isinstance(self.alphas, AlphaGrid) else True
-
-    def _given_alphas(self) -> ArrayLike | None:
-        return self.alphas.alphas if isinstance(self.alphas, AlphaGrid) else self.alphas
 
     @property
     def lags_(self) -> NDArray[np.float64]:

@@ -30,6 +30,8 @@ __all__ = ["BandPlan", "DualBands", "Path", "PrimalBands"]
 _NEGLIGIBLE = {dtype: tolerance / 100 for dtype, tolerance in TOLERANCE.items()}
 # With fewer penalties, or fewer than one test row to this many directions, predictions cost less than their squares.
 _FEW = 4
+# For that few targets a system for each costs less than an eigenbasis, if its penalty is above this share of the trace.
+_SAFE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -126,11 +128,23 @@ class _LastBasis:
         self._gamma: NDArray[np.float64] | None = None
         self._basis: tuple[Array, Array] = (None, None)
 
-    def get(self, gamma: NDArray[np.float64], gram: Callable[[], Array]) -> tuple[Array, Array]:
-        """Eigenvalues and eigenvectors."""
+    def solve(self, gamma: NDArray[np.float64], gram: Callable[[], Array], sides: Array, alphas: Array) -> Array:
+        """Solve with a Gram matrix (d, d) plus a penalty for each column of the right sides (d, t)."""
         if self._gamma is None or not np.array_equal(gamma, self._gamma):
-            self._gamma, self._basis = gamma.copy(), eigh(gram())
-        return self._basis
+            matrix = gram()
+            diagonal = to_numpy(matrix).diagonal()
+            if diagonal.size and sides.shape[1] <= _FEW and float(alphas.min()) > _SAFE * float(diagonal.sum()):
+                return _solve_each(matrix, sides, alphas)  # targets with band weights of their own
+            self._gamma, self._basis = gamma.copy(), eigh(matrix)
+        values, vectors = self._basis
+        return vectors @ ((vectors.T @ sides) / (values[:, None] + alphas))
+
+
+def _solve_each(matrix: Array, sides: Array, alphas: Array) -> Array:
+    xp = namespace(matrix)
+    unit = xp.diag(matrix[0] * 0.0 + 1.0)
+    columns = [xp.linalg.solve(matrix + alpha * unit, side) for alpha, side in zip(alphas, sides.T, strict=True)]
+    return xp.stack(columns).T
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,7 @@ class PrimalBands:
         for band in columns:
             part = take(x.T, as_slice(band)).T
             values, vectors = eigh(part.T @ part)
+            vectors = xp.where((part == 0).all(axis=0)[:, None], vectors * 0.0, vectors)  # constant: exactly no weight
             parts.append(part @ vectors)
             self._back.append(vectors)
             sizes.append(to_numpy(values))
@@ -243,9 +258,8 @@ class PrimalBands:
     def solve(self, gamma: NDArray[np.float64], y: Array, alphas: Array) -> Array:
         """Weights (p, t) on all samples."""
         scale = from_numpy(np.sqrt(gamma[self.band]), self.z)
-        values, vectors = self._basis.get(gamma, lambda: self.gram * scale[:, None] * scale[None, :])
-        b = vectors.T @ (scale[:, None] * (self.z.T @ y))
-        w = scale[:, None] * (vectors @ (b / (values[:, None] + alphas)))
+        sides = scale[:, None] * (self.z.T @ y)
+        w = scale[:, None] * self._basis.solve(gamma, lambda: self.gram * scale[:, None] * scale, sides, alphas)
         coef = zeros((sum(c.size for c in self._columns), y.shape[1]), "float64", y)
         for number, (columns, back) in enumerate(zip(self._columns, self._back, strict=True)):
             inside = as_slice(np.flatnonzero(self.band == number))
@@ -330,8 +344,7 @@ class DualBands:
     def solve(self, gamma: NDArray[np.float64], y: Array, alphas: Array) -> Array:
         """Weights of features (p, t), or of samples (n, t) where kernels were given."""
         kernel = self._weighted(gamma)
-        values, vectors = self._basis.get(gamma, lambda: _centred(kernel) if self.intercept else kernel)
-        dual = vectors @ ((vectors.T @ y) / (values[:, None] + alphas))
+        dual = self._basis.solve(gamma, lambda: _centred(kernel) if self.intercept else kernel, y, alphas)
         if self._x is None:  # directions that no sample can tell from a constant are rounding
             return dual - dual.mean(axis=0) if self.intercept else dual
         coef = zeros((self._x.shape[1], y.shape[1]), "float64", y)

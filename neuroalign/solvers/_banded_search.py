@@ -24,11 +24,11 @@ from neuroalign.solvers._arrays import (
 )
 from neuroalign.solvers._banded_plan import BandPlan, Path
 from neuroalign.solvers._folds import Fold
-from neuroalign.solvers._grid import choose, mean_over_folds
+from neuroalign.solvers._grid import POOLED, choose, choose_pooled, mean_over_folds
 from neuroalign.solvers._pairs import pair_sums
 from neuroalign.solvers._score import Moments, score_moments
 
-__all__ = ["Best", "Targets", "block_size", "load_targets", "search_block"]
+__all__ = ["Best", "Curves", "Targets", "block_size", "load_targets", "search_block"]
 
 _BUDGET = 2**27  # bytes of target statistics that are kept while the candidates pass
 
@@ -103,6 +103,48 @@ class Best:
     scores: NDArray[np.float64]
 
 
+class Curves:
+    """Scores of every candidate and penalty, kept where targets do not choose alone.
+
+    An option is a candidate with a penalty, (n_candidates * n_alphas,) in the order of both.
+
+    Parameters
+    ----------
+    way : False or "pooled"
+        One option for all, or options drawn towards those of all.
+    n_folds, n_candidates, n_targets : int
+        Shape.
+    grid : ndarray, shape (n_alphas,)
+        Penalties.
+    """
+
+    def __init__(
+        self, way: bool | str, n_folds: int, n_candidates: int, grid: NDArray[np.float64], n_targets: int
+    ) -> None:
+        self._grid, self._pooled = grid, way == POOLED
+        self._kept = np.empty((n_folds if self._pooled else 1, n_candidates * grid.size, n_targets))
+        simple_first = np.tile(np.argsort(np.argsort(grid)), n_candidates)  # larger penalties, and earlier candidates
+        self._rank = simple_first - grid.size * np.repeat(np.arange(float(n_candidates)), grid.size)
+
+    def keep(self, number: int, columns: slice, scores: NDArray[np.float64]) -> None:
+        """Scores (n_folds, n_alphas, t) of one candidate."""
+        rows = slice(number * self._grid.size, (number + 1) * self._grid.size)
+        self._kept[:, rows, columns] = scores if self._pooled else mean_over_folds(scores)
+
+    def choose(self, best: Best) -> tuple[Best, float]:
+        """The common choice in place of the own one of every target, and the weight of the mean curve in it."""
+        weight, scores = 1.0, mean_over_folds(self._kept)
+        if self._pooled:
+            chosen, cv_scores, weight = choose_pooled(self._kept, scores, self._rank)
+        else:
+            chosen, cv_scores = choose(scores, self._rank, per_target=False)
+        known = ~np.isnan(chosen)
+        option = np.argsort(self._rank)[np.searchsorted(np.sort(self._rank), np.where(known, chosen, self._rank[0]))]
+        candidate, place = np.divmod(option, self._grid.size)
+        alphas = np.where(known, self._grid[place], np.nan)
+        return Best(np.where(known, candidate, -1), alphas, cv_scores, best.scores), weight
+
+
 def block_size(folds: list[Fold], width: int, dtype: str, tile: int) -> int:
     """How many targets are kept at a time: bounded memory, and each decomposition serves as many as possible."""
     width = max(width, 1)  # no feature may vary
@@ -122,8 +164,10 @@ def search_block(
     intercept: bool,
     dtype: str,
     tile: int,
+    curves: Curves | None = None,
+    lo: int = 0,
 ) -> Best:
-    """Score every candidate on a block of targets (n, t)."""
+    """Score every candidate on a block of targets (n, t), whose first is number `lo` of all `curves`."""
     parts = [slice(lo, min(lo + tile, y.shape[1])) for lo in range(0, y.shape[1], tile)]
     kept = [list(_statistics(plan, folds, y[:, part], scorer, intercept, dtype)) for part in parts]
     t, buffers = y.shape[1], Buffers()
@@ -136,6 +180,8 @@ def search_block(
             path = plan.path(f, gamma)
             for part, targets in zip(parts, kept, strict=True):
                 scores[f, :, part] = _score(path, targets[f], scorer, grid.size, buffers)
+        if curves is not None:
+            curves.keep(number, slice(lo, lo + t), scores)
         alphas, best.scores[number] = choose(mean_over_folds(scores), grid, per_target=True)
         better = best.scores[number] > np.where(np.isnan(best.cv_scores), -np.inf, best.cv_scores)
         best.candidate[better], best.alphas[better] = number, alphas[better]

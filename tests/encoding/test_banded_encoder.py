@@ -18,6 +18,7 @@ from neuroalign.datasets import prepare
 from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignWarning
 from neuroalign.evaluation import cross_validate
+from neuroalign.linear import AlphaGrid
 from neuroalign.storage import open as open_store
 
 
@@ -150,12 +151,50 @@ def test_bands_along_one_of_several_dimensions() -> None:
     assert float(model.band_weights_.sel(band="b")[0]) > 0.6
 
 
+def test_targets_choose_alone_together_or_drawn_towards_each_other(tmp_path) -> None:
+    parts, y = spaces()
+    X, y = join(parts, y)
+    settings = {"random_state": 0, "n_iter": 6}
+    shared = BandedRidgeEncoder(alphas=AlphaGrid(per_target=False), **settings).fit(X, y)
+    assert np.unique(shared.alphas_).size == 1
+    assert np.unique(shared.band_weights_, axis=1).shape == (3, 1)
+    pooled = BandedRidgeEncoder(alphas=AlphaGrid(per_target="pooled"), **settings).fit(X, y)
+    each = BandedRidgeEncoder(**settings).fit(X, y)
+    assert float(each.cv_scores_.mean()) >= float(pooled.cv_scores_.mean()) >= float(shared.cv_scores_.mean())
+    assert each.separable_targets
+    assert not pooled.separable_targets
+    again = load_model(pooled.save(tmp_path / "model"))
+    xr.testing.assert_identical(again.predict(X), pooled.predict(X))
+    xr.testing.assert_identical(again.fit(X, y).predict(X), pooled.predict(X))
+
+
+def test_the_grid_reaches_far_enough() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 12))
+    y = np.c_[x @ rng.normal(size=(12, 3)), np.zeros((60, 40))] + rng.normal(
+        size=(60, 43)
+    )  # clear targets, and nothing but noise
+    bands = np.repeat(["a", "b"], 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = BandedRidgeEncoder(random_state=0, cv=KFold(4), n_iter=6).fit(x, y, bands=bands)
+    scaled = x / np.sqrt([x[:, bands == band].var(axis=0).sum() for band in bands])
+    mean = np.square(scaled - scaled.mean(axis=0)).sum() / 12
+    assert model.alphas_.max() > 1e4 * mean
+    assert model.alpha_edges_[0] == 0
+    with pytest.warns(NeuroalignWarning, match="chose its smallest value, [1-9][0-9]*% its largest"):
+        BandedRidgeEncoder(random_state=0, cv=KFold(4), alphas=[1e-3, 1e-2]).fit(x, y, bands=bands)
+
+
 def test_wrong_bands_are_refused() -> None:
     x = np.random.default_rng(0).normal(size=(30, 4))
     with pytest.raises(ConfigError, match="mark every feature"):
         BandedRidgeEncoder().fit(x, x, bands=["a", "b"])
     with pytest.raises(ConfigError, match="Unknown search"):
         BandedRidgeEncoder(search="grid").fit(x, x)
+    with pytest.raises(ConfigError, match="each target on its own"):
+        BandedRidgeEncoder(search="gradient", alphas=AlphaGrid(per_target="pooled")).fit(x, x)
+    assert len(BandedRidgeEncoder().get_params()) <= 8
 
 
 def test_pixels_for_early_and_meaning_for_late_visual_cortex(real_data, tmp_path) -> None:

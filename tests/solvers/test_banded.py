@@ -14,7 +14,7 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics import SCORERS
 from neuroalign.solvers import banded_ridge_cv, ridge_cv
 from neuroalign.solvers._band_weights import candidates
-from neuroalign.solvers._banded_gradient import _dual, _primal
+from neuroalign.solvers._banded_gradient import DualProblem, PrimalProblem
 
 GRID = np.logspace(-2, 4, 8)
 
@@ -195,22 +195,25 @@ def test_gradient_search_never_loses(sizes, scorer):
     np.testing.assert_allclose(kernel.cv_scores, better.cv_scores, atol=1e-5)
 
 
-def test_the_gradient_is_the_derivative():
+def test_gradient_and_hessian_are_the_derivatives():
     rng = np.random.default_rng(0)
     x, new, band = rng.standard_normal((40, 9)), rng.standard_normal((15, 9)), np.repeat([0, 1, 2], 3)
-    y, truth = rng.standard_normal(40), rng.standard_normal(15)
+    y, truth = rng.standard_normal((40, 2)), rng.standard_normal((15, 2))
     parts = [(x[:, band == b], new[:, band == b]) for b in range(3)]
-    dual = _dual([a @ a.T for a, _ in parts], [b @ a.T for a, b in parts])
-    for fit, statistic in ((_primal(x.T @ x, new, band, 3), x.T @ y), (dual, y)):
-
-        def loss(delta, fit=fit, statistic=statistic):
-            return np.square(truth - fit(np.exp(delta), statistic)[0]).sum()
-
-        delta = np.array([-1.0, 0.5, -3.0])
-        predicted, derivative = fit(np.exp(delta), statistic)
-        steps = 1e-5 * np.eye(3)
-        numeric = [(loss(delta + step) - loss(delta - step)) / 2e-5 for step in steps]
-        np.testing.assert_allclose(derivative(truth - predicted), numeric, rtol=1e-6)
+    primal = PrimalProblem(x.T @ x, new, band, 3), x.T @ y
+    dual = DualProblem([a @ a.T for a, _ in parts], [b @ a.T for a, b in parts]), y
+    for delta in ([-1.0, 0.5, -3.0], [2.0, -6.0, 1.0]):
+        scale = np.sqrt(np.exp(delta))[band]
+        model = Ridge(alpha=1.0, fit_intercept=False, solver="svd").fit(x * scale, y)
+        for problem, statistic in (primal, dual):
+            at = problem(np.exp(delta), statistic, truth)
+            np.testing.assert_allclose(at.predicted, model.predict(new * scale), atol=1e-9)
+            np.testing.assert_allclose(at.error, np.square(truth - at.predicted).sum(axis=0))
+            for b, step in enumerate(1e-5 * np.eye(3)):
+                above, below = (problem(np.exp(delta + sign * step), statistic, truth) for sign in (1, -1))
+                np.testing.assert_allclose(at.gradient[:, b], (above.error - below.error) / 2e-5, rtol=1e-5, atol=1e-6)
+                numeric = (above.gradient - below.gradient) / 2e-5
+                np.testing.assert_allclose(at.hessian[:, b], numeric, rtol=1e-5, atol=1e-6)
 
 
 def test_kernels_that_are_not_linear():
