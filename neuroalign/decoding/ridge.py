@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.decoding.patterns import activation_patterns
+from neuroalign.errors import ConfigError
 from neuroalign.linear import RidgeModel
 from neuroalign.protocol import check_shape
 from neuroalign.solvers import ridge, ridge_loo
@@ -21,8 +22,8 @@ class RidgeDecoder(RidgeModel):
 
     Parameters
     ----------
-    alphas, cv, scorer, alpha_per_target, fit_intercept, nan, unlabelled
-        As in `neuroalign.encoding.RidgeEncoder`; `X` are responses and `y` features.
+    alphas, cv, scorer, alpha_per_target, standardize, nan, unlabelled
+        As in `neuroalign.encoding.RidgeEncoder`; `X` are responses and `y` features. There is always an intercept.
     renormalise : bool
         Stretch each decoded feature so that its mean and standard deviation over held-out samples are those of the
         training features. Predictions shrink towards the mean, the more the noisier a feature is; networks that take
@@ -64,28 +65,28 @@ class RidgeDecoder(RidgeModel):
     True
     """
 
+    fit_intercept = True
+
     def __init__(
         self,
         *,
         alphas: ArrayLike | None = None,
         cv: Any = None,
         scorer: Any = "r2",
-        alpha_per_target: bool = True,
-        fit_intercept: bool = True,
+        alpha_per_target: bool | str = True,
+        standardize: bool = False,
         renormalise: bool = False,
         nan: str = "mask",
         unlabelled: str = "refuse",
     ) -> None:
-        super().__init__(
-            alphas=alphas,
-            cv=cv,
-            scorer=scorer,
-            alpha_per_target=alpha_per_target,
-            fit_intercept=fit_intercept,
-            nan=nan,
-            unlabelled=unlabelled,
-        )
+        self.alphas = alphas
+        self.cv = cv
+        self.scorer = scorer
+        self.alpha_per_target = alpha_per_target
+        self.standardize = standardize
         self.renormalise = renormalise
+        self.nan = nan
+        self.unlabelled = unlabelled
 
     @property
     def patterns_(self) -> Any:
@@ -108,9 +109,17 @@ class RidgeDecoder(RidgeModel):
     def _stretch(self, X: NDArray[Any], Y: NDArray[Any], folds: Any) -> None:
         """Bring held-out predictions to the moments of the training targets, by weights and intercepts."""
         known = self._learned()
-        alpha, options = self.solution_alphas_[known], {"fit_intercept": self.fit_intercept}
+        alpha, options = self.solution_alphas_[known], {"standardize": self.standardize}
         if isinstance(folds, str):  # a closed form, which leaves out every sample in turn
-            predicted = ridge_loo(X, Y[:, known], alpha=alpha, **options)
+            if self.standardize:
+                raise ConfigError(
+                    "Samples that are left out in turn have no closed form when each fold is standardized.",
+                    expected="folds",
+                    got=folds,
+                    where="cv",
+                    fix="cv=5, or renormalise=False",
+                )
+            predicted = ridge_loo(X, Y[:, known], alpha=alpha)
         else:
             held_out = []
             for train, test in folds:

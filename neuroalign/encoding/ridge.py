@@ -26,6 +26,9 @@ class RidgeEncoder(RidgeModel):
         as helps on held-out folds, which is safer with few samples.
     fit_intercept : bool
         Learn an intercept.
+    standardize : bool
+        Divide features by their standard deviations, those of the training samples within each inner fold, so that the
+        penalty does not depend on their units. Weights are those of the features as given.
     nan : {'mask', 'raise'}
         Targets that are not finite get NaN scores and a warning, or are refused.
     unlabelled : {'refuse', 'allow'}

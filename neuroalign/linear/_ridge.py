@@ -29,6 +29,7 @@ class LinearModel(LabelledEstimator):
     alphas: Any
     cv: Any
     alpha_per_target: bool | str = True
+    standardize: bool = False
 
     @property
     def separable_targets(self) -> bool:
@@ -171,6 +172,7 @@ class RidgeModel(LinearModel):
         scorer: Any = "r2",
         alpha_per_target: bool | str = True,
         fit_intercept: bool = True,
+        standardize: bool = False,
         nan: str = "mask",
         unlabelled: str = "refuse",
     ) -> None:
@@ -179,6 +181,7 @@ class RidgeModel(LinearModel):
         self.scorer = scorer
         self.alpha_per_target = alpha_per_target
         self.fit_intercept = fit_intercept
+        self.standardize = standardize
         self.nan = nan
         self.unlabelled = unlabelled
 
@@ -211,6 +214,7 @@ class RidgeModel(LinearModel):
             scorer=self.scorer,
             fit_intercept=self.fit_intercept,
             alpha_per_target=self.alpha_per_target,
+            standardize=self.standardize,
         )
         self._store(result, Y)
 
@@ -223,13 +227,16 @@ class RidgeModel(LinearModel):
             folds=self._folds(X, samples, groups),
             scorer=self.scorer,
             fit_intercept=self.fit_intercept,
+            standardize=self.standardize,
             dtype=dtype,
         )
         return RidgeChunks(plan)
 
     def _grid(self, X: NDArray[Any]) -> ArrayLike:
         given = self._given_alphas()
-        return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1]) if given is None else given
+        if given is not None:
+            return given
+        return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1], standardize=self.standardize)
 
     def _folds(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> Any:
         labelled = as_labelled(X, samples)

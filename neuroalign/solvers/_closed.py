@@ -26,12 +26,25 @@ CLOSED = ("loo", "gcv")  # names that stand in for folds
 
 def as_folds(
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | str,
+    standardize: bool = False,
 ) -> tuple[list[tuple[ArrayLike, ArrayLike]] | None, str | None]:
-    """Tell folds from the name of a closed form; one of the two is None."""
+    """Tell folds from the name of a closed form; one of the two is None.
+
+    Every fold of leave-one-out has deviations of its own, for which there is no closed form. Generalised
+    cross-validation is a function of the smoother of all rows, and that of scaled features is as good as any.
+    """
     if not isinstance(folds, str):
         return list(folds), None
     if folds not in CLOSED:
         raise ConfigError("Unknown folds.", expected="(train, test) pairs, 'loo' or 'gcv'", got=folds, where="folds")
+    if folds == "loo" and standardize:
+        raise ConfigError(
+            "Leave-one-out has no closed form when each fold is standardized by its own samples.",
+            expected="(train, test) pairs or 'gcv'",
+            got=folds,
+            where="folds",
+            fix="pass folds, or scale the features before with standardize=False",
+        )
     return None, folds
 
 

@@ -34,6 +34,7 @@ from neuroalign.solvers._arrays import (
     zeros,
 )
 from neuroalign.solvers._compress import TOLERANCE, Compressed, best_cuts, compress
+from neuroalign.solvers._deviations import HARDLY, deviations, gains, own_fold, scaled_dual_fold
 from neuroalign.solvers._folds import Fold, check_folds, is_partition
 from neuroalign.solvers._pairs import Pairs, make_pairs
 
@@ -82,7 +83,7 @@ class Plan:
         ``back @ diag(1 / (values + a)) @ x' y`` are the weights of a target.
     values : (k,) eigenvalues of all rows, float64.
     back : (p, k) eigenbasis of all rows -> features.
-    x_mean, scale : what the features were centred by (p,) and divided by.
+    x_mean, scale : what the features were centred by (p,) and divided by; 1 where `back` holds their deviations.
     order : rows of the input in the order of `x`; None when it is the same.
     partition : every row is left out of exactly one fold, so that the folds sum to the total.
     """
@@ -108,6 +109,7 @@ def make_plan(
     intercept: bool,
     dtype: str,
     whole_rows: bool = False,
+    standardize: bool = False,
 ) -> Plan:
     """Decompose the features once for all targets.
 
@@ -125,6 +127,8 @@ def make_plan(
         Of the products with targets; decompositions are in float64.
     whole_rows : bool
         Keep the test rows instead of their R factor (for scorers that need predictions).
+    standardize : bool
+        Divide the features by their standard deviations in the training rows.
     """
     n = x.shape[0]
     split = [] if folds is None else check_folds(folds, n)
@@ -132,11 +136,14 @@ def make_plan(
     if order is not None:
         x = take(x, order)
     mean = _column_mean(x) if intercept else np.zeros(x.shape[1])
-    features = _Features(x, mean, _power_of_two_scale(x, mean))
+    unit = 1.0 if standardize else _power_of_two_scale(x, mean)
+    features = _Features(x, mean, deviations(x) if standardize else np.full(x.shape[1], unit), standardize)
     dual = x.shape[1] > min((fold.train.size for fold in split), default=n)
     maker = _dual if dual else _primal
     values, rotated, back, of_fold = maker(features, intercept)
-    alphas = alphas / features.scale**2
+    if standardize:
+        back = back / from_numpy(features.scale[:, None], back)
+    alphas = alphas / unit**2
     # The spectrum of a fold is nearly that of all rows, so it is cut at the same values.
     grid = alphas, best_cuts(to_numpy(values), alphas, TOLERANCE[dtype]) if split else np.empty(0)
     return Plan(
@@ -144,7 +151,7 @@ def make_plan(
         values=values,
         back=cast(back, dtype),
         x_mean=mean,
-        scale=features.scale,
+        scale=unit,
         order=order,
         dual=dual,
         intercept=intercept,
@@ -160,19 +167,20 @@ class _Features:
 
     x: Array
     mean: NDArray[np.float64]
-    scale: float
+    scale: NDArray[np.float64]
+    standardized: bool
 
     def rows(self) -> Iterator[tuple[slice, Array]]:
         """Yield chunks of rows."""
-        mean = from_numpy(self.mean, self.x)
+        mean, scale = from_numpy(self.mean, self.x), from_numpy(self.scale, self.x)
         for lo in range(0, self.x.shape[0], _CHUNK):
-            yield slice(lo, lo + _CHUNK), (cast(self.x[lo : lo + _CHUNK], "float64") - mean) / self.scale
+            yield slice(lo, lo + _CHUNK), (cast(self.x[lo : lo + _CHUNK], "float64") - mean) / scale
 
     def columns(self) -> Iterator[tuple[slice, Array]]:
         """Yield chunks of features."""
         for lo in range(0, self.x.shape[1], _CHUNK):
-            mean = from_numpy(self.mean[lo : lo + _CHUNK], self.x)
-            yield slice(lo, lo + _CHUNK), (cast(self.x[:, lo : lo + _CHUNK], "float64") - mean) / self.scale
+            mean, scale = (from_numpy(part[lo : lo + _CHUNK], self.x) for part in (self.mean, self.scale))
+            yield slice(lo, lo + _CHUNK), (cast(self.x[:, lo : lo + _CHUNK], "float64") - mean) / scale
 
 
 _Basis = tuple[Array, Array, Array | None, Array]  # values (k,), rotate (d, k), shift (k,), test rows (n_test, k)
@@ -188,10 +196,20 @@ def _primal(features: _Features, intercept: bool) -> _Whole:
     rotated = zeros((n, values.shape[0]), "float64", features.x)
     for rows, chunk in features.rows():
         rotated[rows] = chunk @ vectors
-    return values, rotated, vectors, lambda fold: _primal_fold(rotated, values, fold, intercept)
+
+    def of_fold(fold: Fold) -> _Basis:
+        if not features.standardized:
+            return _primal_fold(rotated, values, fold, intercept)
+        gain = gains(features.x, features.scale, fold)
+        if gain.max() > HARDLY:
+            return own_fold(features.x, features.mean, gain / features.scale, fold, intercept)
+        return _primal_fold(rotated, values, fold, intercept, from_numpy(gain[:, None], vectors) * vectors)
+
+    return values, rotated, vectors, of_fold
 
 
-def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool) -> _Basis:
+def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool, scaled: Array | None = None) -> _Basis:
+    # `scaled` (p, k): the eigenbasis of all rows in features that the fold has scaled; None where it does not
     n = fold.train.size
     if fold.excluded is None:
         part = take(rotated, as_slice(fold.train))
@@ -200,7 +218,9 @@ def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool) -> 
         part = take(rotated, as_slice(fold.excluded))
         gram, mean = namespace(values).diag(values) - part.T @ part, -part.sum(axis=0) / n
     mean = mean if intercept else mean * 0.0
-    values, vectors = eigh(gram - n * mean[:, None] * mean[None, :])
+    gram = gram - n * mean[:, None] * mean[None, :]
+    values, vectors = eigh(gram if scaled is None else scaled @ gram @ scaled.T)
+    vectors = vectors if scaled is None else scaled.T @ vectors
     rows = (take(rotated, as_slice(fold.test)) - mean) @ vectors
     return values, vectors, n * (mean @ vectors), rows
 
@@ -214,7 +234,13 @@ def _dual(features: _Features, intercept: bool) -> _Whole:
     back = zeros((p, values.shape[0]), "float64", features.x)
     for columns, chunk in features.columns():
         back[columns] = chunk.T @ vectors
-    return values, vectors, back, lambda fold: _dual_fold(gram, fold, intercept)
+
+    def of_fold(fold: Fold) -> _Basis:
+        if not features.standardized:
+            return _dual_fold(gram, fold, intercept)
+        return scaled_dual_fold(features.columns(), gains(features.x, features.scale, fold), fold, intercept)
+
+    return values, vectors, back, of_fold
 
 
 def make_kernel_plan(

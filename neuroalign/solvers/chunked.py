@@ -53,6 +53,7 @@ def ridge_plan(
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | str,
     scorer: str | Scorer = "r2",
     fit_intercept: bool = True,
+    standardize: bool = False,
     dtype: str | None = None,
 ) -> RidgePlan:
     """Prepare `ridge_cv` for targets that come block by block.
@@ -61,7 +62,7 @@ def ridge_plan(
     ----------
     X : array-like or torch.Tensor, shape (n_samples, n_features)
         Features, finite.
-    alphas, folds, scorer, fit_intercept : object
+    alphas, folds, scorer, fit_intercept, standardize : object
         As in `ridge_cv`.
     dtype : {"float32", "float64"}, optional
         Of the products with targets; by default that of X.
@@ -78,9 +79,17 @@ def ridge_plan(
     ConfigError
         If the grid, the folds or the scorer are not valid.
     """
-    x, grid, (split, closed) = matrix(X, "X", finite=True), check_alphas(alphas), as_folds(folds)
+    x, grid, (split, closed) = matrix(X, "X", finite=True), check_alphas(alphas), as_folds(folds, standardize)
     score, working = check_scorer(scorer, closed), dtype or dtype_name(x)
-    plan = make_plan(x, split, grid, intercept=fit_intercept, dtype=working, whole_rows=callable(score))
+    plan = make_plan(
+        x,
+        split,
+        grid,
+        intercept=fit_intercept,
+        dtype=working,
+        whole_rows=callable(score),
+        standardize=standardize,
+    )
     return RidgePlan(plan, grid, score, closed, *map(int, x.shape))
 
 

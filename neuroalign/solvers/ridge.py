@@ -12,6 +12,7 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, Buffers, cast, dtype_name, from_numpy, is_torch, matrix, to_numpy
 from neuroalign.solvers._closed import as_folds, predict_left_out
+from neuroalign.solvers._deviations import deviations
 from neuroalign.solvers._grid import check_alphas, edge_fractions
 from neuroalign.solvers._path import TILE, Weights, check_choice, check_scorer, check_tile, in_tiles, solve_path
 from neuroalign.solvers._plan import Plan, make_plan
@@ -73,6 +74,7 @@ def ridge_cv(
     scorer: str | Scorer = "r2",
     fit_intercept: bool = True,
     alpha_per_target: bool | str = True,
+    standardize: bool = False,
     tile: int | None = None,
 ) -> RidgeCVResult:
     """Ridge regression with the penalty of every target chosen by cross-validation.
@@ -105,6 +107,11 @@ def ridge_cv(
         Choose an alpha for every target; False shares the alpha of the best mean score. ``"pooled"`` draws the curve of
         every target towards the mean curve, by the amount that scores best on held-out folds: safer than True with few
         samples, and finer than False.
+    standardize : bool, default False
+        Divide every feature by its standard deviation in the training samples of a fold (``ddof=0``), and for the
+        final weights in all samples, so that the penalty does not depend on the units of the features. It is the same
+        as scaling anew inside every fold; weights are those of the features as given. A feature that is constant in
+        the training samples gets no weight there. Not with ``folds="loo"``.
     tile : int, optional
         Number of targets that are worked on at a time. On a device that runs out of memory it is halved, with a
         warning.
@@ -138,11 +145,19 @@ def ridge_cv(
     ((3, 2), array([0.001, 0.001]))
     """
     x, y = _check(X, Y)
-    grid, step, (split, closed) = check_alphas(alphas), check_tile(tile, y), as_folds(folds)
+    grid, step, (split, closed) = check_alphas(alphas), check_tile(tile, y), as_folds(folds, standardize)
     score = check_scorer(scorer, closed)
     check_choice(alpha_per_target, len(split or ()))
     dtype = dtype_name(x, y)
-    plan = make_plan(x, split, grid, intercept=fit_intercept, dtype=dtype, whole_rows=callable(score))
+    plan = make_plan(
+        x,
+        split,
+        grid,
+        intercept=fit_intercept,
+        dtype=dtype,
+        whole_rows=callable(score),
+        standardize=standardize,
+    )
     path = solve_path(plan, y, grid, closed=closed, scorer=score, alpha_per_target=alpha_per_target, step=step)
     coef, intercept = path.weights.arrays()
     return RidgeCVResult(
@@ -157,7 +172,12 @@ def ridge_cv(
 
 
 def ridge(
-    X: ArrayLike | Array, Y: ArrayLike | Array, *, alpha: ArrayLike, fit_intercept: bool = True
+    X: ArrayLike | Array,
+    Y: ArrayLike | Array,
+    *,
+    alpha: ArrayLike,
+    fit_intercept: bool = True,
+    standardize: bool = False,
 ) -> tuple[Array, Array]:
     """Ridge regression with given penalties.
 
@@ -174,11 +194,13 @@ def ridge(
         Penalty for all targets or one for each, >= 0. Zero gives the least-squares solution of smallest norm.
     fit_intercept : bool, default True
         Fit an unpenalised offset.
+    standardize : bool, default False
+        Penalise the weights of features divided by their standard deviation (``ddof=0``); constant ones get none.
 
     Returns
     -------
     coef : Array, shape (n_features, n_targets)
-        Weights.
+        Weights of the features as given.
     intercept : Array of float64, shape (n_targets,)
         Offsets; zero with ``fit_intercept=False``.
 
@@ -195,7 +217,7 @@ def ridge(
     >>> coef, intercept
     (array([[1.]]), array([2.]))
     """
-    y, penalty, plan = _given(X, Y, alpha, fit_intercept)
+    y, penalty, plan = _given(X, Y, alpha, fit_intercept, standardize)
     fit = Weights.empty(plan.back.shape[0], y, plan.dtype)
 
     def refit(here: slice, buffers: Buffers) -> None:
@@ -249,7 +271,7 @@ def ridge_loo(
 
 
 def _given(
-    X: ArrayLike | Array, Y: ArrayLike | Array, alpha: ArrayLike, fit_intercept: bool
+    X: ArrayLike | Array, Y: ArrayLike | Array, alpha: ArrayLike, fit_intercept: bool, standardize: bool = False
 ) -> tuple[Array, NDArray[np.float64], Plan]:
     """Checked targets, a penalty for each target, and the plan of all samples."""
     x, y = _check(X, Y)
@@ -262,11 +284,15 @@ def _given(
             where="alpha",
         )
     penalty = np.broadcast_to(penalty, y.shape[1])
-    return y, penalty, make_plan(x, None, penalty, intercept=fit_intercept, dtype=dtype_name(x, y))
+    return (
+        y,
+        penalty,
+        make_plan(x, None, penalty, intercept=fit_intercept, dtype=dtype_name(x, y), standardize=standardize),
+    )
 
 
 def default_alphas(
-    X: ArrayLike | Array, n: int = 20, *, decades: tuple[float, float] = (-4.0, 4.0)
+    X: ArrayLike | Array, n: int = 20, *, decades: tuple[float, float] = (-4.0, 4.0), standardize: bool = False
 ) -> NDArray[np.float64]:
     """A grid of penalties that fits the scale of the features.
 
@@ -279,6 +305,8 @@ def default_alphas(
     decades : (float, float), default (-4, 4)
         Powers of ten of the first and last penalty, relative to the mean eigenvalue of X'X of the centred features
         over its ``min(n_samples - 1, n_features)`` directions.
+    standardize : bool, default False
+        For features that are divided by their standard deviations.
 
     Returns
     -------
@@ -300,6 +328,13 @@ def default_alphas(
     x = matrix(X, "X", finite=True)
     if n < 1 or not decades[0] < decades[1]:
         raise ConfigError("Not a grid.", expected="n >= 1 and rising decades", got=(n, decades), where="default_alphas")
+    # Each scaled feature that varies has a variance of one.
+    trace = float(x.shape[0] * np.isfinite(deviations(x)).sum()) if standardize else _centred_trace(x)
+    scale = trace / max(1, min(x.shape[0] - 1, x.shape[1]))
+    return np.logspace(*decades, n) * (scale if scale > 0 else 1.0)
+
+
+def _centred_trace(x: Array) -> float:
     trace, largest = 0.0, 0.0
     for lo in range(0, x.shape[1], _COLUMNS):
         part = cast(x[:, lo : lo + _COLUMNS], "float64")
@@ -314,8 +349,7 @@ def default_alphas(
             where="X",
             fix="scale them, for example with neuroalign.preprocess.Standardizer",
         )
-    scale = trace / max(1, min(x.shape[0] - 1, x.shape[1]))
-    return np.logspace(*decades, n) * (scale if scale > 0 else 1.0)
+    return trace
 
 
 def _check(X: ArrayLike | Array, Y: ArrayLike | Array) -> tuple[Array, Array]:
