@@ -47,7 +47,9 @@ def test_inside_cross_validation_and_pipelines(model, cv):
     np.testing.assert_allclose(alone.data["prediction"].sel(stimulus="s3"), fitted.predict(X[3:4])[0], rtol=1e-9)
     scores = cross_val_score(make_pipeline(StandardScaler(), model), X.values, y.values)
     assert np.isfinite(scores).all()
-    assert np.isfinite(GridSearchCV(model, {"fit_intercept": [True, False]}, cv=3).fit(X.values, y.values).best_score_)
+    assert np.isfinite(
+        GridSearchCV(model, {"alpha_per_target": [True, False]}, cv=3).fit(X.values, y.values).best_score_
+    )
 
 
 @pytest.mark.parametrize("cv", ["loo", "gcv"])
