@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.errors import ConfigError, warns_once
-from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear import AlphaGrid, RidgeModel
 from neuroalign.linear._grid import GridModel
-from neuroalign.linear._ridge import as_labelled, pair_labels
+from neuroalign.linear._ridge import pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape
 from neuroalign.solvers import banded_ridge_cv
 
@@ -229,7 +228,7 @@ class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
             Y,
             bands=self.feature_bands_,
             alphas=self._grid(scaled),
-            folds=resolve_cv(self.cv, as_labelled(X, samples), None, groups),
+            folds=self._pairs(X, samples, groups),
             scorer=self.scorer,
             search=self.search,
             n_iter=self.n_iter,

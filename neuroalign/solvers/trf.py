@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,7 @@ from neuroalign.solvers._arrays import (
 from neuroalign.solvers._folds import Fold, check_folds
 from neuroalign.solvers._grid import POOLED, check_alphas, choose, choose_pooled, edge_fractions, mean_over_folds
 from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags
+from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._pairs import make_pairs, pair_sums
 from neuroalign.solvers._path import check_choice
 from neuroalign.solvers._score import Moments, score_moments
@@ -151,11 +153,34 @@ def trf_cv(
     array([0., 0., 1., 0.])
     """
     xs, ys = check_segments(X, Y)
-    delays, grid, like, small = check_lags(lags), check_alphas(alphas), xs[0], dtype_name(*xs, *ys)
+    delays, grid = check_lags(lags), check_alphas(alphas)
     get_scorer(scorer)
     split = check_folds(folds, len(xs), "segments")
     check_choice(alpha_per_target, len(split))
-    data = make_segments(xs, ys, delays, split, intercept=fit_intercept, runs=check_runs(runs, len(xs)), gap=gap)
+    options: dict[str, Any] = {"intercept": fit_intercept, "runs": check_runs(runs, len(xs)), "gap": gap}
+
+    def solve(here: slice) -> TRFCVResult:
+        data = make_segments(xs, [y[:, here] for y in ys], delays, split, **options)
+        return _solve(data, grid, scorer, alpha_per_target, dtype_name(*xs, *ys))
+
+    if alpha_per_target is not True:  # the targets go together
+        return tells_of_memory(solve)(slice(None))
+    parts: list[TRFCVResult] = []
+    in_shrinking_tiles(lambda here, _: parts.append(solve(here)), ys[0].shape[1], ys[0].shape[1])
+    return parts[0] if len(parts) == 1 else _side_by_side(parts, grid)
+
+
+def _side_by_side(parts: list[TRFCVResult], grid: NDArray[np.float64]) -> TRFCVResult:
+    """The result of all targets from those of some."""
+    names = ("coef", "intercept", "alphas", "scores", "cv_scores")
+    xp = namespace(parts[0].coef)
+    joined = {name: xp.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
+    return replace(parts[0], **joined, edge=edge_fractions(to_numpy(joined["alphas"]), grid))
+
+
+def _solve(
+    data: Segments, grid: NDArray[np.float64], scorer: str | Scorer, alpha_per_target: bool | str, small: str
+) -> TRFCVResult:
     of_folds = np.stack([_score_fold(data, fold, grid, scorer) for fold in data.folds])
     of_folds[:, :, data.bad | data.flat] = np.nan
     scores, pooling = mean_over_folds(of_folds), 0.0 if alpha_per_target is True else 1.0
@@ -164,10 +189,11 @@ def trf_cv(
     else:
         best, cv_scores = choose(scores, grid, per_target=alpha_per_target is True)
     coef, intercept = solve_segments(data, data.whole(), best, dtype=small)
+    like = coef
     return TRFCVResult(
         coef=coef,
         intercept=intercept,
-        lags=delays,
+        lags=data.lags,
         alphas=from_numpy(best, like),
         scores=from_numpy(scores, like),
         cv_scores=from_numpy(cv_scores, like),
