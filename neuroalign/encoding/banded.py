@@ -215,6 +215,14 @@ class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
         return np.broadcast_to(np.transpose(values, order).reshape(shape), features.shape).ravel()
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
+        if self.standardize:
+            raise ConfigError(
+                "Banded models scale whole bands, not features within the folds.",
+                expected="AlphaGrid(standardize=False)",
+                got="standardize=True",
+                where="alphas",
+                fix="make_pipeline(neuroalign.preprocess.Standardizer(), BandedRidgeEncoder())",
+            )
         names = self._name_bands()
         text, first, code = np.unique(names.astype(str), return_index=True, return_inverse=True)
         order = np.argsort(first)

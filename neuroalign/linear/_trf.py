@@ -82,10 +82,11 @@ class TRFModel(GridModel, LinearModel):  # type: ignore[override]
             [X[p] for p in pieces],
             [Y[p] for p in pieces],
             lags=self.lag_samples_,
-            alphas=default_alphas(X) if grid is None else grid,
+            alphas=default_alphas(X, standardize=self.standardize) if grid is None else grid,
             folds=self._folds(pieces, samples, groups),
             scorer=self.scorer,
             alpha_per_target=self.alpha_per_target,
+            standardize=self.standardize,
             runs=[next(n for n, run in enumerate(runs) if piece.start < run.stop) for piece in pieces],
             gap=int(np.ptp(self.lag_samples_)),  # between stretches of the only run; runs of their own have none
         )
@@ -122,6 +123,7 @@ class TRFModel(GridModel, LinearModel):  # type: ignore[override]
             [targets[piece] for piece in pieces],
             lags=self.lag_samples_,
             alphas=self.solution_alphas_,
+            standardize=self.standardize,
             n_resamples=n_resamples,
             random_state=random_state,
         )
