@@ -22,8 +22,8 @@ class RidgeEncoder(RidgeModel):
     scorer : {'r2', 'r', 'ev'} or callable
         Chooses the penalty and is what `score` reports.
     alpha_per_target : bool or 'pooled'
-        Choose a penalty for every target, or one for all; ``"pooled"`` draws every target towards all of them, as much
-        as helps on held-out folds, which is safer with few samples.
+        Choose a penalty for every target, or one for all; ``"pooled"`` draws every target towards all of them, and
+        keeps what repeats over the folds, which is safer with few samples.
     fit_intercept : bool
         Learn an intercept.
     standardize : bool

@@ -14,7 +14,6 @@ from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import (
     Array,
-    Buffers,
     as_slice,
     cast,
     dtype_name,
@@ -32,7 +31,6 @@ from neuroalign.solvers._banded_plan import DualBands, PrimalBands
 from neuroalign.solvers._banded_search import Best, Curves, block_size, load_targets, search_block
 from neuroalign.solvers._folds import check_folds
 from neuroalign.solvers._grid import check_alphas, edge_fractions
-from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._path import check_choice
 
 __all__ = ["BandedRidgeCVResult", "banded_ridge_cv"]
@@ -72,8 +70,8 @@ class BandedRidgeCVResult:
     edge : ndarray of float64, shape (2,)
         Share of scored targets whose penalty is at or beyond the smallest and the largest of the grid.
     pooling : float
-        Weight of the mean curve of scores in the choice: 0 for band weights and a penalty for every target, 1 for
-        shared ones.
+        Share of the variance between the targets' scores that is taken away before the choice: 0 for band weights and
+        a penalty for every target, 1 for shared ones.
     """
 
     coef: Array
@@ -144,8 +142,8 @@ def banded_ridge_cv(
         Fit an unpenalised offset.
     alpha_per_target : bool or "pooled", default True
         Choose band weights and a penalty for every target; False shares those of the best mean score. ``"pooled"``
-        draws the scores of every target over all band weights and penalties towards their mean over targets, by the
-        amount that scores best on held-out folds. With few samples both are safer than True. They keep the scores of
+        draws the scores of every target over all band weights and penalties towards their mean over targets,
+        and keeps what repeats over the folds. With few samples both are safer than True. They keep the scores of
         every candidate and penalty, ``"pooled"`` also those of every fold, for all targets.
     max_iter : int, default 20
         Newton steps at most.
@@ -201,18 +199,13 @@ def banded_ridge_cv(
     width = plan.z.shape[1] if isinstance(plan, PrimalBands) else data.y.shape[0]
     size = block_size(split, width, data.dtype, step)
     options: dict[str, Any] = {"scorer": scorer, "intercept": fit_intercept, "dtype": data.dtype, "tile": step}
-
-    def choose(here: slice, _: Buffers) -> None:
-        found = search_block(plan, split, data.y[:, here], tried, scaled, curves=curves, lo=here.start, **options)
-        fit.choose(here.start, found)
-
-    def solve(here: slice, _: Buffers) -> None:
-        fit.solve(here.start, data.y[:, here], tried, refiner, step)
-
-    size = in_shrinking_tiles(choose, n_targets, size)
+    for lo in range(0, n_targets, size):
+        y = data.y[:, lo : lo + size]
+        fit.choose(lo, search_block(plan, split, y, tried, scaled, curves=curves, lo=lo, **options))
     if curves is not None:
         fit.share(curves)
-    in_shrinking_tiles(solve, n_targets, size)
+    for lo in range(0, n_targets, size):
+        fit.solve(lo, data.y[:, lo : lo + size], tried, refiner, step)
     return fit.result(table)
 
 
@@ -257,7 +250,6 @@ def _open_kernels(kernels: Sequence[Any], Y: Any) -> _Data:
     return _Data(None, [cast(k, "float64") for k in opened], y, np.arange(len(opened)), [], dtype)
 
 
-@tells_of_memory
 def _make_plan(
     data: _Data, split: list[Any], grid: NDArray[np.float64], intercept: bool, whole_rows: bool
 ) -> tuple[PrimalBands | DualBands, float]:

@@ -40,7 +40,8 @@ class KernelRidgeCVResult:
     edge : ndarray of float64, shape (2,)
         Share of scored targets whose alpha is the smallest and the largest of the grid.
     pooling : float
-        Weight of the mean curve of scores in the choice: 0 for an alpha for every target, 1 for a shared one.
+        Share of the variance between the targets' curves of scores that is taken away before the choice: 0 for an
+        alpha for every target, 1 for a shared one.
     """
 
     dual_coef: Array

@@ -48,7 +48,8 @@ class RidgeCVResult:
         Share of scored targets whose alpha is the smallest and the largest of the grid. A large share says that the
         grid should reach further.
     pooling : float
-        Weight of the mean curve of scores in the choice: 0 for an alpha for every target, 1 for a shared one.
+        Share of the variance between the targets' curves of scores that is taken away before the choice: 0 for an
+        alpha for every target, 1 for a shared one.
     """
 
     coef: Array
@@ -105,8 +106,9 @@ def ridge_cv(
         Fit an unpenalised offset.
     alpha_per_target : bool or "pooled", default True
         Choose an alpha for every target; False shares the alpha of the best mean score. ``"pooled"`` draws the curve of
-        every target towards the mean curve, by the amount that scores best on held-out folds: safer than True with few
-        samples, and finer than False.
+        every target towards the mean curve, and keeps of their difference what repeats over the folds (empirical
+        Bayes): safer than True with few samples, and finer than False. It holds the scores of all folds,
+        ``n_folds * n_alphas * n_targets`` numbers. Three folds or more tell signal from noise best.
     standardize : bool, default False
         Divide every feature by its standard deviation in the training samples of a fold (``ddof=0``), and for the
         final weights in all samples, so that the penalty does not depend on the units of the features. It is the same
