@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.errors import ConfigError, warns_once
-from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.linear import AlphaGrid, RidgeModel
 from neuroalign.linear._grid import GridModel
-from neuroalign.linear._ridge import as_labelled, pair_labels
+from neuroalign.linear._ridge import pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape
 from neuroalign.solvers import banded_ridge_cv
 
@@ -216,6 +215,14 @@ class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
         return np.broadcast_to(np.transpose(values, order).reshape(shape), features.shape).ravel()
 
     def _fit(self, X: NDArray[Any], Y: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> None:
+        if self.standardize:
+            raise ConfigError(
+                "Banded models scale whole bands, not features within the folds.",
+                expected="AlphaGrid(standardize=False)",
+                got="standardize=True",
+                where="alphas",
+                fix="make_pipeline(neuroalign.preprocess.Standardizer(), BandedRidgeEncoder())",
+            )
         names = self._name_bands()
         text, first, code = np.unique(names.astype(str), return_index=True, return_inverse=True)
         order = np.argsort(first)
@@ -229,7 +236,7 @@ class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
             Y,
             bands=self.feature_bands_,
             alphas=self._grid(scaled),
-            folds=resolve_cv(self.cv, as_labelled(X, samples), None, groups),
+            folds=self._pairs(X, samples, groups),
             scorer=self.scorer,
             search=self.search,
             n_iter=self.n_iter,

@@ -24,7 +24,7 @@ from neuroalign.evaluation._labels import (
 )
 from neuroalign.evaluation._targets import matched, matrix, restore, template
 from neuroalign.evaluation.ceilings import averages, noise_ceiling, normalise
-from neuroalign.evaluation.folds import resolve_cv
+from neuroalign.evaluation.folds import delay_span, resolve_cv
 from neuroalign.evaluation.permutation import SCHEMES, fdr_bh, permutation_test
 from neuroalign.evaluation.refit import arrangements, as_targets, number_units, refit_test, separable
 from neuroalign.evaluation.result import PER_TARGET, Result
@@ -71,7 +71,8 @@ def cross_validate(
     X, y : DataArray or array_like
         Features and responses of the same samples; `y` may have several target dimensions.
     cv : int, splitter, str or list of (train, test), optional
-        The folds; see `resolve_cv`.
+        The folds; see `resolve_cv`. Where they are contiguous blocks, what the delays of the model reach beside a
+        block (`Delayer`, `TRFEncoder`) is not trained on.
     groups : str or array_like, optional
         Labels, or the name of a coordinate, whose values never cross a split; the test exchanges stimuli only within
         such groups (unless they are the stimuli). By default the stimulus, if labelled
@@ -131,7 +132,7 @@ def cross_validate(
     if keep_null and test is None:
         raise ConfigError("There are no permutations to keep.", got="test=None", fix="test='permutation'")
     name = _scorer_name(estimator, scorer)
-    plan = _plan(X, y, cv, groups, repeats)
+    plan = _plan(X, y, cv, groups, repeats, delay_span(estimator, X))
     held_out = _held_out(estimator, X, y, plan, executor)
     for_ceiling, for_test = np.random.default_rng(random_state).spawn(2)
     like = template(y)
@@ -216,14 +217,14 @@ def _scorer_name(estimator: Any, scorer: str | None) -> str:
     return name
 
 
-def _plan(X: Any, y: Any, cv: Any, groups: Any, repeats: Any) -> _Plan:
+def _plan(X: Any, y: Any, cv: Any, groups: Any, repeats: Any, gap: int) -> _Plan:
     time_series = is_time_series(X, y)
     stimuli = find_stimulus(y, X)
     repeated = stimuli is not None and len(np.unique(stimuli)) < len(stimuli)
     labels = None if groups is None else named(groups, y, X, role="groups")
     if labels is None and repeated and not time_series:
         labels = stimuli
-    folds = resolve_cv(cv, X, y, labels)
+    folds = resolve_cv(cv, X, y, labels, gap=gap)
     by_stimulus = groups is None or (isinstance(groups, str) and groups in STIMULUS_NAMES)
     for train, test in folds:
         if labels is not None:

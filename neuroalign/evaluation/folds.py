@@ -13,7 +13,7 @@ from neuroalign.errors import ConfigError, warn
 from neuroalign.evaluation._labels import find, find_runs, find_stimulus, is_time_series, n_samples
 from neuroalign.evaluation.splits import ChronologicalSplit, ContiguousSplit, Fold, GroupSplit, StimulusSplit
 
-__all__ = ["CLOSED_FORMS", "check_independent", "refuse_closed_form", "resolve_cv"]
+__all__ = ["CLOSED_FORMS", "check_independent", "delay_span", "refuse_closed_form", "resolve_cv"]
 
 DEFAULT_FOLDS = 5
 #: Names that stand in for the inner folds of ridge models.
@@ -39,7 +39,7 @@ def resolve_cv(
     groups : array_like, shape (n_samples,), optional
         Labels that must not be on both sides.
     gap : int, default 0
-        Samples purged around contiguous test blocks (used when `cv` is None or a number).
+        Samples purged around contiguous test blocks (used when `cv` is None or a number), such as `delay_span`.
 
     Returns
     -------
@@ -111,6 +111,25 @@ def check_independent(cv: str, X: Any, groups: ArrayLike | None = None) -> None:
             "time are alike. Use a number of contiguous folds, or leave runs out.",
             stacklevel=5,
         )
+
+
+def delay_span(estimator: Any, X: Any) -> int:
+    """Say how many samples a model reaches beside a test block: what folds leave out.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A model or pipeline, whose steps may have a method ``delay_span``.
+    X : DataArray or array
+        Features.
+
+    Returns
+    -------
+    int
+        Samples between the first and the last delay; 0 for models without delays.
+    """
+    steps = [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
+    return max((step.delay_span(X) for step in steps if hasattr(step, "delay_span")), default=0)
 
 
 def refuse_closed_form(cv: str) -> None:

@@ -17,6 +17,7 @@ from neuroalign.evaluation._jobs import Model, predict_many
 from neuroalign.evaluation._targets import matrix, restore, template
 from neuroalign.evaluation.ceilings import normalise
 from neuroalign.evaluation.cross_validate import _ceiling, _check_inputs, _gather, _HeldOut, _Plan, _plan
+from neuroalign.evaluation.folds import delay_span
 from neuroalign.metrics import SCORERS
 from neuroalign.schema import TRAVELLING, inherit, sample_dim, stamp
 
@@ -132,7 +133,8 @@ def partition_variance(
             where="X",
             fix="align.join({'vision': A, 'semantics': B}, y)",
         )
-    plan, like, function = _plan(X, y, cv, groups, repeats), template(y), SCORERS[scorer]
+    plan = _plan(X, y, cv, groups, repeats, delay_span(estimator, X))
+    like, function = template(y), SCORERS[scorer]
     subsets = [s for size in range(1, len(columns) + 1) for s in itertools.combinations(columns, size)]
     scores: dict[frozenset[str], Array] = {frozenset(): np.zeros(like.size)}
     narrow = [_narrow(X, [columns[name] for name in subset]) for subset in subsets]

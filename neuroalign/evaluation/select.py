@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
@@ -17,6 +17,7 @@ from neuroalign.evaluation._labels import take
 from neuroalign.evaluation._targets import matrix, restore, template
 from neuroalign.evaluation.bootstrap import _region_codes, bootstrap_compare
 from neuroalign.evaluation.cross_validate import _check_inputs, _gather, _HeldOut, _Plan, _plan, _scorer_name
+from neuroalign.evaluation.folds import delay_span
 from neuroalign.metrics import SCORERS
 from neuroalign.schema import TRAVELLING, inherit, stamp
 
@@ -116,7 +117,7 @@ def select_model(
         raise ConfigError("No such candidate.", expected=list(models), got=rival, where="rival")
     like = template(y)
     region = _regions(per, like)
-    plan = _plan(next(iter(models.values()))[1], y, cv, groups, repeats)
+    plan = _plan(next(iter(models.values()))[1], y, cv, groups, repeats, _span(models.values()))
     options = {"inner": inner, "repeats": repeats, "scorer": name, "executor": executor}
     held, made, picked, inner_score = _nested(models, y, plan, region, options)
     data = _table(list(models), held, made, picked, inner_score, region, like, name)
@@ -127,6 +128,10 @@ def select_model(
             other = _nested(_candidates(estimator, rival), y, plan, region, options)[0]
         data = data.assign(_against(held, other, like, name, blocks, random_state))
     return _describe(data, y, X, list(models), plan, name, per)
+
+
+def _span(models: Iterable[Model]) -> int:
+    return max(delay_span(estimator, X) for estimator, X, _ in models)
 
 
 def _candidates(estimator: Any, X: Any) -> dict[str, Model]:
@@ -176,7 +181,7 @@ def _inner(models: dict[str, Model], y: Any, plan: _Plan, train: Index, options:
     within = take(y, train)
     groups = None if plan.groups is None else plan.groups[train]
     repeats = False if plan.repeats is None else plan.repeats[train]
-    inside = _plan(parts[0][1], within, options["inner"], groups, repeats)
+    inside = _plan(parts[0][1], within, options["inner"], groups, repeats, _span(parts))
     made = predict_many(parts, within, inside.folds, groups=inside.groups, executor=options["executor"])
     values = matrix(within)
     return np.stack([_by_fold(_gather(values, g, inside), options["scorer"]).mean(axis=0) for g in made])

@@ -23,6 +23,9 @@ class AlphaGrid:
         Choose a penalty (and band weights) for every target, or one for all (as mTRF does); ``"pooled"`` draws every
         target towards all of them, and keeps what repeats over the folds, which is safer with short recordings and few
         samples.
+    standardize : bool, default False
+        Penalise features over their standard deviations, those of the training samples within each inner fold, so that
+        their units do not matter; weights are those of the features as given. For temporal response functions.
 
     Examples
     --------
@@ -38,6 +41,7 @@ class AlphaGrid:
 
     alphas: ArrayLike | None = None
     per_target: bool | str = True
+    standardize: bool = False
 
 
 class GridModel:
@@ -49,6 +53,11 @@ class GridModel:
     def alpha_per_target(self) -> bool | str:
         """How targets share penalties."""
         return self.alphas.per_target if isinstance(self.alphas, AlphaGrid) else True
+
+    @property
+    def standardize(self) -> bool:
+        """Whether features are scaled within the folds."""
+        return isinstance(self.alphas, AlphaGrid) and self.alphas.standardize
 
     def _given_alphas(self) -> ArrayLike | None:
         """The user's grid, if any."""

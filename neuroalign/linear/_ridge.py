@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import SchemaError, warn
 from neuroalign.evaluation.folds import CLOSED_FORMS, check_independent, resolve_cv
+from neuroalign.evaluation.splits import Fold
 from neuroalign.linear._chunked import RidgeChunks, WholeFit
 from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
 from neuroalign.solvers import default_alphas, ridge_cv, ridge_plan
@@ -239,11 +240,15 @@ class RidgeModel(LinearModel):
         return default_alphas(X, DEFAULT_GRID[0], decades=DEFAULT_GRID[1], standardize=self.standardize)
 
     def _folds(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> Any:
-        labelled = as_labelled(X, samples)
         if isinstance(self.cv, str) and self.cv in CLOSED_FORMS:
-            check_independent(self.cv, labelled, groups)
+            check_independent(self.cv, as_labelled(X, samples), groups)
             return self.cv
-        return resolve_cv(self.cv, labelled, None, groups)
+        return self._pairs(X, samples, groups)
+
+    def _pairs(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> list[Fold]:
+        """Inner folds as index pairs; what delays reach beside a test stretch is not trained on."""
+        gap = int(self.feature_labels_.attrs.get("delay_span", 0))
+        return resolve_cv(self.cv, as_labelled(X, samples), None, groups, gap=gap)
 
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         # Far from zero, a float32 product would lose what differs between rows: the mean row is predicted in float64.

@@ -17,7 +17,7 @@ from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation.folds import refuse_closed_form, resolve_cv
 from neuroalign.linear._grid import AlphaGrid, GridModel
 from neuroalign.linear._ridge import LinearModel, pair_labels
-from neuroalign.protocol import Labels, Samples, check_shape, open_samples, segment_labels
+from neuroalign.protocol import Labels, Samples, check_shape, open_samples, read_labels, segment_labels
 from neuroalign.solvers import default_alphas, trf_cv, trf_errors, trf_lags, trf_predict
 
 #: A single run is cut into this many stretches, so that there is something to leave out.
@@ -82,10 +82,11 @@ class TRFModel(GridModel, LinearModel):  # type: ignore[override]
             [X[p] for p in pieces],
             [Y[p] for p in pieces],
             lags=self.lag_samples_,
-            alphas=default_alphas(X) if grid is None else grid,
+            alphas=default_alphas(X, standardize=self.standardize) if grid is None else grid,
             folds=self._folds(pieces, samples, groups),
             scorer=self.scorer,
             alpha_per_target=self.alpha_per_target,
+            standardize=self.standardize,
             runs=[next(n for n, run in enumerate(runs) if piece.start < run.stop) for piece in pieces],
             gap=int(np.ptp(self.lag_samples_)),  # between stretches of the only run; runs of their own have none
         )
@@ -122,6 +123,7 @@ class TRFModel(GridModel, LinearModel):  # type: ignore[override]
             [targets[piece] for piece in pieces],
             lags=self.lag_samples_,
             alphas=self.solution_alphas_,
+            standardize=self.standardize,
             n_resamples=n_resamples,
             random_state=random_state,
         )
@@ -172,6 +174,22 @@ class TRFModel(GridModel, LinearModel):  # type: ignore[override]
                 "sfreq contradicts the time coordinate.", expected=f"{samples.sfreq:g} Hz", got=f"{self.sfreq:g} Hz"
             )
         return None if rate is None else float(rate)
+
+    def delay_span(self, X: Any) -> int:
+        """Say how many samples lie between the first and the last lag.
+
+        Parameters
+        ----------
+        X : DataArray or array
+            What the model is to be fitted on.
+
+        Returns
+        -------
+        int
+            What folds leave out beside test samples.
+        """
+        rate = self._rate(read_labels(X)[0] if isinstance(X, xr.DataArray) else Samples(len(X)))
+        return int(np.ptp(trf_lags(self.tmin, self.tmax, rate or 1.0)))
 
     def _lag_samples(self) -> NDArray[np.intp]:
         return np.sort(self._direction * trf_lags(self.tmin, self.tmax, self.sfreq_ or 1.0))

@@ -17,7 +17,7 @@ from neuroalign.align import check_same_samples, join
 from neuroalign.decoding import RidgeDecoder, TRFDecoder
 from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.errors import ConfigError
-from neuroalign.evaluation import ContiguousSplit, Result, cross_validate
+from neuroalign.evaluation import Result, cross_validate
 from neuroalign.pipeline import pages
 from neuroalign.pipeline.inputs import by_label, check_options, open_features, open_rdms, open_responses, split_name
 from neuroalign.pipeline.options import DecodeOptions, EncodeOptions, ModelOptions, RSAOptions
@@ -222,17 +222,11 @@ def _encoder(options: EncodeOptions) -> Any:
 def _validate(
     estimator: Any, X: xr.DataArray, y: xr.DataArray, options: ModelOptions, *, ceiling: str | None
 ) -> Result:
-    cv: Any = options.folds
-    delays = getattr(options, "delays", None)
-    alone = "run" not in X.coords or len(np.unique(X["run"].values)) < 2
-    if sample_dim(X) == "time" and alone and options.groups is None:
-        # Neighbours in time are alike: what the delays reach is kept out of training.
-        cv = ContiguousSplit(options.folds or 5, gap=max(map(abs, delays)) if delays else 0)
     return cross_validate(
         estimator,
         X,
         y,
-        cv=cv,
+        cv=options.folds,
         groups=options.groups,
         ceiling="split_half_sb" if ceiling == "repeats" else ceiling,
         test="permutation" if options.permutations else None,

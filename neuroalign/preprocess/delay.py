@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from neuroalign.align import lagged
 from neuroalign.errors import ConfigError
-from neuroalign.protocol import LabelledTransformer, Labels, Samples, sampling_rate, segment_labels
+from neuroalign.protocol import LabelledTransformer, Labels, Samples, read_labels, sampling_rate, segment_labels
 
 __all__ = ["Delayer"]
 
@@ -81,7 +82,23 @@ class Delayer(LabelledTransformer):
 
     def _out_labels(self, labels: Labels, n: int) -> Labels:
         coords = {"lag": (("lag",), np.asarray(self.delays))} | labels.coords
-        return Labels(("lag", *labels.dims), (len(self.delays), *labels.shape), coords, labels.name, labels.attrs)
+        attrs = labels.attrs | {"delay_span": int(np.ptp(self.lags_))}
+        return Labels(("lag", *labels.dims), (len(self.delays), *labels.shape), coords, labels.name, attrs)
+
+    def delay_span(self, X: Any) -> int:
+        """Say how many samples lie between the first and the last delay.
+
+        Parameters
+        ----------
+        X : DataArray or array
+            Data to be delayed.
+
+        Returns
+        -------
+        int
+            What folds leave out beside test samples, and what ridge models find as ``attrs["delay_span"]``.
+        """
+        return int(np.ptp(self._lags(read_labels(X)[0] if isinstance(X, xr.DataArray) else Samples(len(X)))))
 
     def _lags(self, samples: Samples) -> NDArray[np.int64]:
         """Delays in samples of these data, whose rate may differ from that of the data given to `fit`."""

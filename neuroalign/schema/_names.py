@@ -21,7 +21,7 @@ MODALITIES = {"eeg": "eeg", "ieeg": "ieeg", "meg": "meg", "fmri": "bold", "spike
 #: Attributes of the Dataset that its variable carries too, so that they survive ``ds["eeg"]``.
 TRAVELLING = (
     "units", "sfreq", "tr", "tmin", "start_time", "affine", "space", "volume_shape", "coord_frame", "atlas",
-    "nifti_header", "gifti", "cifti",
+    "nifti_header", "gifti", "cifti", "delay_span",
 )  # fmt: skip
 
 #: Those that say where sites lie, and mean nothing for other sites.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroalign.compute import map_threads
-from neuroalign.errors import ConfigError, warn
+from neuroalign.errors import ConfigError
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, Buffers, from_numpy, is_torch, zeros
 from neuroalign.solvers._closed import score_closed
 from neuroalign.solvers._grid import POOLED, choose, choose_pooled, mean_over_folds
+from neuroalign.solvers._memory import in_shrinking_tiles
 from neuroalign.solvers._plan import Plan
 from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile
 
@@ -124,7 +124,7 @@ def in_tiles(work: Callable[[slice, Buffers], None], y: Array, step: int, *, thr
         If there is no memory for a single target.
     """
     if is_torch(y):
-        return _in_shrinking_tiles(work, y.shape[1], step)
+        return in_shrinking_tiles(work, y.shape[1], step)
     free: list[Buffers] = []
 
     def on_tile(lo: int) -> None:
@@ -142,34 +142,6 @@ def in_tiles(work: Callable[[slice, Buffers], None], y: Array, step: int, *, thr
         for lo in starts:
             on_tile(lo)
     return step
-
-
-def _in_shrinking_tiles(work: Callable[[slice, Buffers], None], n_targets: int, step: int) -> int:
-    lo, buffers, errors = 0, Buffers(), _out_of_memory()
-    while lo < n_targets:
-        here, full = slice(lo, min(lo + step, n_targets)), False
-        try:
-            work(here, buffers)
-            lo = here.stop
-        except errors as error:
-            full = True
-            if here.stop - here.start == 1:
-                raise ConfigError(
-                    "The device has no memory for a single target.",
-                    got=str(error),
-                    where="X",
-                    fix="pass fewer samples or features, or arrays on the CPU",
-                ) from error
-        if full:  # outside of the handler, which holds on to what did not fit
-            buffers, step = Buffers(), max(1, min(step, n_targets) // 2)
-            sys.modules["torch"].cuda.empty_cache()
-            warn(f"The device is out of memory; going on with {step} targets at a time.", stacklevel=5)
-    return step
-
-
-def _out_of_memory() -> tuple[type[BaseException], ...]:
-    torch = sys.modules.get("torch")
-    return () if torch is None else (torch.OutOfMemoryError,)
 
 
 def check_scorer(scorer: str | Scorer, closed: str | None = None) -> str | Scorer:

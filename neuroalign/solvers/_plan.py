@@ -36,6 +36,7 @@ from neuroalign.solvers._arrays import (
 from neuroalign.solvers._compress import TOLERANCE, Compressed, best_cuts, compress
 from neuroalign.solvers._deviations import HARDLY, deviations, gains, own_fold, scaled_dual_fold
 from neuroalign.solvers._folds import Fold, check_folds, is_partition
+from neuroalign.solvers._memory import tells_of_memory
 from neuroalign.solvers._pairs import Pairs, make_pairs
 
 __all__ = ["FoldBasis", "Plan", "make_kernel_plan", "make_plan"]
@@ -101,6 +102,7 @@ class Plan:
     folds: list[FoldBasis]
 
 
+@tells_of_memory
 def make_plan(
     x: Array,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None,
@@ -243,6 +245,7 @@ def _dual(features: _Features, intercept: bool) -> _Whole:
     return values, vectors, back, of_fold
 
 
+@tells_of_memory
 def make_kernel_plan(
     kernel: Array,
     folds: Iterable[tuple[ArrayLike, ArrayLike]],

@@ -14,6 +14,7 @@ from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import (
     Array,
+    Buffers,
     as_slice,
     cast,
     dtype_name,
@@ -31,6 +32,7 @@ from neuroalign.solvers._banded_plan import DualBands, PrimalBands
 from neuroalign.solvers._banded_search import Best, Curves, block_size, load_targets, search_block
 from neuroalign.solvers._folds import check_folds
 from neuroalign.solvers._grid import check_alphas, edge_fractions
+from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._path import check_choice
 
 __all__ = ["BandedRidgeCVResult", "banded_ridge_cv"]
@@ -199,13 +201,18 @@ def banded_ridge_cv(
     width = plan.z.shape[1] if isinstance(plan, PrimalBands) else data.y.shape[0]
     size = block_size(split, width, data.dtype, step)
     options: dict[str, Any] = {"scorer": scorer, "intercept": fit_intercept, "dtype": data.dtype, "tile": step}
-    for lo in range(0, n_targets, size):
-        y = data.y[:, lo : lo + size]
-        fit.choose(lo, search_block(plan, split, y, tried, scaled, curves=curves, lo=lo, **options))
+
+    def choose(here: slice, _: Buffers) -> None:
+        found = search_block(plan, split, data.y[:, here], tried, scaled, curves=curves, lo=here.start, **options)
+        fit.choose(here.start, found)
+
+    def solve(here: slice, _: Buffers) -> None:
+        fit.solve(here.start, data.y[:, here], tried, refiner, step)
+
+    size = in_shrinking_tiles(choose, n_targets, size)
     if curves is not None:
         fit.share(curves)
-    for lo in range(0, n_targets, size):
-        fit.solve(lo, data.y[:, lo : lo + size], tried, refiner, step)
+    in_shrinking_tiles(solve, n_targets, size)
     return fit.result(table)
 
 
@@ -250,6 +257,7 @@ def _open_kernels(kernels: Sequence[Any], Y: Any) -> _Data:
     return _Data(None, [cast(k, "float64") for k in opened], y, np.arange(len(opened)), [], dtype)
 
 
+@tells_of_memory
 def _make_plan(
     data: _Data, split: list[Any], grid: NDArray[np.float64], intercept: bool, whole_rows: bool
 ) -> tuple[PrimalBands | DualBands, float]:

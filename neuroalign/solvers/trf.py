@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,9 +22,11 @@ from neuroalign.solvers._arrays import (
     namespace,
     to_numpy,
 )
+from neuroalign.solvers._deviations import deviations
 from neuroalign.solvers._folds import Fold, check_folds
 from neuroalign.solvers._grid import POOLED, check_alphas, choose, choose_pooled, edge_fractions, mean_over_folds
 from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags
+from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._pairs import make_pairs, pair_sums
 from neuroalign.solvers._path import check_choice
 from neuroalign.solvers._score import Moments, score_moments
@@ -87,6 +90,7 @@ def trf_cv(
     scorer: str | Scorer = "r",
     fit_intercept: bool = True,
     alpha_per_target: bool | str = True,
+    standardize: bool = False,
     runs: ArrayLike | None = None,
     gap: int = 0,
 ) -> TRFCVResult:
@@ -117,6 +121,10 @@ def trf_cv(
     alpha_per_target : bool or "pooled", default True
         Choose an alpha for every target; False shares the alpha of the best mean score; ``"pooled"`` draws every target
         towards all of them, as in `ridge_cv`.
+    standardize : bool, default False
+        Divide every feature, at all lags alike, by its standard deviation in the training segments of a fold, and for
+        the final weights in all segments. Weights are those of the features as given; one that is constant in the
+        training segments gets none.
     runs : array-like, shape (n_segments,), optional
         Run of each segment. Segments of a run follow each other without a break: they are apart in the folds, and one
         piece in the final fit.
@@ -152,23 +160,53 @@ def trf_cv(
     array([0., 0., 1., 0.])
     """
     xs, ys = check_segments(X, Y)
-    delays, grid, like, small = check_lags(lags), check_alphas(alphas), xs[0], dtype_name(*xs, *ys)
+    delays, grid = check_lags(lags), check_alphas(alphas)
     get_scorer(scorer)
     split = check_folds(folds, len(xs), "segments")
     check_choice(alpha_per_target, len(split))
-    data = make_segments(xs, ys, delays, split, intercept=fit_intercept, runs=check_runs(runs, len(xs)), gap=gap)
-    of_folds = np.stack([_score_fold(data, fold, grid, scorer) for fold in data.folds])
+    options: dict[str, Any] = {"intercept": fit_intercept, "runs": check_runs(runs, len(xs)), "gap": gap}
+
+    def solve(here: slice) -> TRFCVResult:
+        data = make_segments(xs, [y[:, here] for y in ys], delays, split, **options)
+        return _solve(data, grid, scorer, alpha_per_target, standardize, dtype_name(*xs, *ys))
+
+    if alpha_per_target is not True:  # the targets go together
+        return tells_of_memory(solve)(slice(None))
+    parts: list[TRFCVResult] = []
+    in_shrinking_tiles(lambda here, _: parts.append(solve(here)), ys[0].shape[1], ys[0].shape[1])
+    return parts[0] if len(parts) == 1 else _side_by_side(parts, grid)
+
+
+def _side_by_side(parts: list[TRFCVResult], grid: NDArray[np.float64]) -> TRFCVResult:
+    """The result of all targets from those of some."""
+    names = ("coef", "intercept", "alphas", "scores", "cv_scores")
+    xp = namespace(parts[0].coef)
+    joined = {name: xp.concatenate([getattr(part, name) for part in parts], axis=-1) for name in names}
+    return replace(parts[0], **joined, edge=edge_fractions(to_numpy(joined["alphas"]), grid))
+
+
+def _solve(
+    data: Segments,
+    grid: NDArray[np.float64],
+    scorer: str | Scorer,
+    alpha_per_target: bool | str,
+    standardize: bool,
+    small: str,
+) -> TRFCVResult:
+    of_folds = np.stack([_score_fold(data, fold, grid, scorer, standardize) for fold in data.folds])
     of_folds[:, :, data.bad | data.flat] = np.nan
     scores, pooling = mean_over_folds(of_folds), 0.0 if alpha_per_target is True else 1.0
     if alpha_per_target == POOLED:
         best, cv_scores, pooling = choose_pooled(of_folds, scores, grid)
     else:
         best, cv_scores = choose(scores, grid, per_target=alpha_per_target is True)
-    coef, intercept = solve_segments(data, data.whole(), best, dtype=small)
+    scaled_by = np.arange(data.n) if standardize else None
+    coef, intercept = solve_segments(data, data.whole(), best, scaled_by=scaled_by, dtype=small)
+    like = coef
     return TRFCVResult(
         coef=coef,
         intercept=intercept,
-        lags=delays,
+        lags=data.lags,
         alphas=from_numpy(best, like),
         scores=from_numpy(scores, like),
         cv_scores=from_numpy(cv_scores, like),
@@ -193,10 +231,22 @@ def _centre(sums: LagSums, intercept: bool) -> _Centred:
     return _Centred(gram, sums.xy - sums.n * x[:, None] * y[None, :], x, y)
 
 
-def _score_fold(data: Segments, fold: Fold, grid: NDArray[np.float64], scorer: str | Scorer) -> NDArray[np.float64]:
+def _eigenbasis(data: Segments, gram: Array, scaled_by: NDArray[np.intp] | None) -> tuple[Array, Array]:
+    """Eigenvalues (k,) of a Gram matrix, of features over their deviations in some segments, and vectors (d, k)."""
+    if scaled_by is None:
+        return eigh(gram)
+    rows = namespace(gram).concatenate([data.xs[i] for i in scaled_by], axis=0)
+    gain = from_numpy(np.tile(1.0 / deviations(rows), data.lags.size)[:, None], gram)
+    values, vectors = eigh(gram * gain * gain.T)
+    return values, gain * vectors
+
+
+def _score_fold(
+    data: Segments, fold: Fold, grid: NDArray[np.float64], scorer: str | Scorer, standardize: bool
+) -> NDArray[np.float64]:
     """Scores of the test segments, shape (n_alphas, C)."""
     train = _centre(data.sums(fold.train), data.intercept)
-    values, vectors = eigh(train.gram)
+    values, vectors = _eigenbasis(data, train.gram, fold.train if standardize else None)
     b = vectors.T @ train.xy  # (k, C)
     weights = 1.0 / (values[None, :] + from_numpy(grid, values)[:, None])  # (n_alphas, k)
     if callable(scorer):
@@ -274,15 +324,21 @@ def _offset(data: Segments, moments: _Centred, coef: Array) -> Array:
 
 
 def solve_segments(
-    data: Segments, sums: LagSums, alphas: NDArray[np.float64], *, dtype: str = "float64"
+    data: Segments,
+    sums: LagSums,
+    alphas: NDArray[np.float64],
+    *,
+    scaled_by: NDArray[np.intp] | None = None,
+    dtype: str = "float64",
 ) -> tuple[Array, Array]:
     """Response functions (n_lags, F, C) and float64 intercepts (C,) from sums over segments.
 
+    Penalties are those of features as they are, or over their deviations in the segments `scaled_by`.
     The intercepts are those of the rounded response functions: features may be far from zero.
     """
     known = ~data.bad & (~np.isnan(alphas) | (data.flat if data.intercept else False))
     moments = _centre(sums, data.intercept)
-    values, vectors = eigh(moments.gram)
+    values, vectors = _eigenbasis(data, moments.gram, scaled_by)
     penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas), values)
     coef = cast(vectors @ ((vectors.T @ moments.xy) / (values[:, None] + penalty[None, :])), dtype)
     xp, known = namespace(coef), from_numpy(known, coef)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.solvers._arrays import Array, cast, dtype_name, namespace
@@ -25,6 +25,7 @@ def trf_errors(
     lags: ArrayLike,
     alphas: ArrayLike,
     fit_intercept: bool = True,
+    standardize: bool = False,
     n_resamples: int = 200,
     random_state: int | np.random.Generator | None = None,
 ) -> Array:
@@ -46,6 +47,8 @@ def trf_errors(
         Penalty of every target, as chosen by `trf_cv`; a target with NaN gets NaN.
     fit_intercept : bool, default True
         Fit an unpenalised offset.
+    standardize : bool, default False
+        Penalties are those of features over their standard deviations in the segments of a draw, as in `trf_cv`.
     n_resamples : int, default 200
         Number of draws.
     random_state : int or Generator, optional
@@ -86,10 +89,14 @@ def trf_errors(
     alone = check_folds([(np.delete(np.arange(n), i), [i]) for i in range(n)], n, "segments")  # sums of each segment
     data = make_segments(xs, ys, delays, alone, intercept=fit_intercept, runs=check_runs(None, n), gap=0)
     rng = np.random.default_rng(random_state)
-    centre = solve_segments(data, data.sums(np.arange(n)), penalties)[0]
+
+    def solve(drawn: NDArray[np.intp]) -> Array:
+        return solve_segments(data, data.sums(drawn), penalties, scaled_by=drawn if standardize else None)[0]
+
+    centre = solve(np.arange(n))
     total, square = centre * 0.0, centre * 0.0
     for _ in range(n_resamples):
-        away = solve_segments(data, data.sums(rng.integers(n, size=n)), penalties)[0] - centre
+        away = solve(rng.integers(n, size=n)) - centre
         total, square = total + away, square + away * away
     variance = (square - total * total / n_resamples) / (n_resamples - 1) * (n / (n - 1))
     return cast(namespace(variance).sqrt(variance.clip(min=0.0)), dtype_name(*xs, *ys))

@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold
 
 from neuroalign.errors import ConfigError, NeuroalignWarning
 from neuroalign.metrics import r2_score
-from neuroalign.solvers import _path, default_alphas, ridge, ridge_cv
+from neuroalign.solvers import _path, banded_ridge_cv, default_alphas, ridge, ridge_cv, trf_cv
 from neuroalign.solvers._grid import choose, choose_pooled, choose_with, learn_pooling
 
 WAYS = (True, False, "pooled")
@@ -247,3 +247,57 @@ def test_no_memory_at_all(monkeypatch):
     torch = small_device(monkeypatch, 0)
     with pytest.raises(ConfigError, match="no memory for a single target"):
         ridge(torch.eye(4), torch.ones(4, 1), alpha=1.0)
+
+
+def scarce(monkeypatch, module, name, limit, width):
+    """Let a step fail for more than so many targets; `width` tells how many a call is about."""
+    torch, module = pytest.importorskip("torch"), importlib.import_module(module)
+    step = getattr(module, name)
+
+    def limited(*arguments, **options):
+        if width(arguments) > limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(module, name, limited)
+    return torch
+
+
+@pytest.mark.parametrize("search", ["random", "gradient"])
+def test_fewer_targets_of_banded_models(search, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 6)), rng.standard_normal((40, 23))
+    options = {"bands": [0, 0, 0, 1, 1, 1], "alphas": [1.0, 10.0], "folds": list(KFold(4).split(x))}
+    options |= {"search": search, "n_iter": 5, "random_state": 0}
+    expected = banded_ridge_cv(x, y, **options)
+    width = lambda arguments: arguments[2].shape[1]  # noqa: E731
+    torch = scarce(monkeypatch, "neuroalign.solvers.banded", "search_block", 6, width)
+    with pytest.warns(NeuroalignWarning, match="out of memory; going on with"):
+        result = banded_ridge_cv(torch.from_numpy(x), torch.from_numpy(y), **options)
+    for name in ("coef", "intercept", "alphas", "gammas", "cv_scores"):
+        np.testing.assert_allclose(getattr(result, name), getattr(expected, name), atol=1e-8)
+
+
+def test_fewer_targets_of_response_functions(monkeypatch):
+    rng = np.random.default_rng(0)
+    xs, ys = ([rng.standard_normal((50, k)) for _ in range(3)] for k in (2, 9))
+    ys[0][3, 1], options = np.nan, {"lags": range(3), "alphas": [0.1, 10.0], "folds": [([0, 1], [2]), ([1, 2], [0])]}
+    expected = trf_cv(xs, ys, **options)
+    width = lambda arguments: arguments[1][0].shape[1]  # noqa: E731
+    torch = scarce(monkeypatch, "neuroalign.solvers.trf", "make_segments", 4, width)
+    tensors = [[torch.from_numpy(part) for part in parts] for parts in (xs, ys)]
+    with pytest.warns(NeuroalignWarning, match="out of memory; going on with 4 targets"):
+        result = trf_cv(*tensors, **options)
+    for name in ("coef", "intercept", "alphas", "scores", "cv_scores", "edge"):
+        np.testing.assert_allclose(getattr(result, name), getattr(expected, name), atol=1e-9)
+    with pytest.raises(ConfigError, match="no memory for this many samples and features"):
+        trf_cv(*tensors, **options, alpha_per_target=False)  # a shared penalty needs all targets at once
+
+
+def test_no_memory_for_the_features(monkeypatch):
+    torch = scarce(monkeypatch, "neuroalign.solvers._plan", "eigh", 0, lambda arguments: 1)
+    x, y = torch.eye(8), torch.ones(8, 2)
+    with pytest.raises(ConfigError, match="no memory for this many samples and features"):
+        ridge(x, y, alpha=1.0)
+    with pytest.raises(ConfigError, match="no memory for this many samples and features"):
+        ridge_cv(x, y, alphas=[1.0], folds=[(range(4), range(4, 8))])
