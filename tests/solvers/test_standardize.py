@@ -154,17 +154,36 @@ def test_test_rows_teach_nothing(p):
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
 @pytest.mark.parametrize("p", [9, 100])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("size", [1e-2, 1e-4, 1e-6])
-def test_a_feature_that_hardly_varies_in_the_training_rows(size, p, dtype):
+def test_a_feature_that_hardly_varies_in_the_training_rows(size, p, dtype, backend):
     x, y = data(p=p)
     tame = x[10:, 3] - x[10:, 3].mean()
     y[10:] += 5 * tame[:, None] / tame.std()
     x[:, 3] = np.r_[x[:10, 3] - x[:10, 3].mean(), size * tame]  # nothing but tails outside of one run
     x, y = x.astype(dtype), y.astype(dtype)
     folds = [(np.arange(20, 80), np.arange(10, 20))]
-    result = ridge_cv(x, y, alphas=GRID, folds=folds, standardize=True)
+    tables = (x, y) if backend == "numpy" else map(pytest.importorskip("torch").as_tensor, (x, y))
+    result = ridge_cv(*tables, alphas=GRID, folds=folds, standardize=True)
     scores, _ = the_loop(x, y, GRID, folds, "r2")
-    np.testing.assert_allclose(result.scores, scores, atol=1e-9 if dtype == "f8" else 3e-5)
+    np.testing.assert_allclose(np.asarray(result.scores), scores, atol=1e-9 if dtype == "f8" else 3e-5)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("case", ["spectrum", "offset", "twins", "wide"])
+def test_ill_conditioned_features(case, dtype):
+    rng = np.random.default_rng(0)
+    p = 200 if case == "wide" else 40
+    turned = np.linalg.qr(rng.standard_normal((p, p)))[0]
+    base = rng.standard_normal((120, p))
+    steep = (base * np.arange(1, p + 1) ** -3.0) @ turned
+    x = {"offset": base + 1e4, "twins": np.c_[base[:, :20], base[:, :20]]}.get(case, steep)
+    y = (x - x.mean(axis=0)) / x.std(axis=0) @ rng.standard_normal((p, 5)) / 6 + rng.standard_normal((120, 5))
+    x, y = x.astype(dtype), y.astype(dtype)
+    result = ridge_cv(x, y, alphas=GRID, folds=kfold(120), standardize=True)
+    scores, best = the_loop(x, y, GRID, kfold(120), "r2")
+    np.testing.assert_allclose(result.scores, scores, atol=1e-8 if dtype == "f8" else 3e-6)
+    np.testing.assert_array_equal(result.alphas, best)
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
