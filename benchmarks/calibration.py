@@ -1,8 +1,10 @@
 """Do tests, intervals and ceilings keep what they promise? Measured on data whose truth is known.
 
-Run ``python benchmarks/calibration.py [draws] [part ...]`` (2000 draws and all parts by default). Every line gives the
-promise, what was measured, and the 99.9 % binomial interval around the promise; draws come from many seeds. Rates of
-false positives should lie between 0.04 and 0.06, intervals cover 93 to 97 %; power curves follow.
+Run ``python benchmarks/calibration.py [draws] [part ...]`` (5000 draws and all parts by default). A line gives the
+promise, the rate that was measured in that many tests or intervals, and its standard error between independent data
+sets (targets of one data set share their rearrangements; what they share is counted). Rates of false positives should
+lie between 0.04 and 0.06 at .05, and 95 % intervals miss 3 to 7 % of truths. Lines in brackets show what goes wrong
+where an assumption is broken.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import time
 
 import numpy as np
 import xarray as xr
-from scipy import sparse, stats
+from scipy import fft, sparse
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
 from sklearn.linear_model import Ridge
@@ -36,46 +38,80 @@ def ar1(rng, n, n_targets, phi):
     return lfilter([np.sqrt(1 - phi**2)], [1, -phi], x, axis=0)[200:]
 
 
-def line(what, promise, hits, draws, *, one_sided=False):
-    low, high = stats.binom.ppf([0.0005, 0.9995], draws, promise) / draws
-    rate = hits / draws
-    ok = rate <= high if one_sided else low <= rate <= high
-    print(f"{what:<68} {promise:6.3f} {rate:8.4f}   [{low:.4f}, {high:.4f}]  {'ok' if ok else 'OFF'}", flush=True)
+def oscillation(rng, n, n_targets):
+    """A noisy rhythm of 10 samples a cycle, which loses its phase within 20."""
+    angle, radius = 2 * np.pi / 10, 0.95
+    noise = rng.standard_normal((n + 200, n_targets))
+    return lfilter([1], [1, -2 * radius * np.cos(angle), radius**2], noise, axis=0)[200:]
 
 
-def false_positives(draws, *, phi, scheme, block=None, scorer="r", n_runs=4, length=150, targets=50):
-    """Share of p <= 0.05 where prediction and response have nothing in common."""
-    hits = done = 0
-    runs = np.repeat(np.arange(n_runs), length)
-    while done < draws:
-        rng = np.random.default_rng([11, done])
-        y, p = (np.vstack([ar1(rng, length, targets, phi) for _ in range(n_runs)]) for _ in range(2))
-        out = permutation_test(
-            y,
-            p,
-            scheme=scheme,
-            block=block,
-            groups=runs,
-            folds=runs,
-            scorer=scorer,
-            n_permutations=199,
-            random_state=rng,
-        )
-        hits += int((out.p.values <= 0.05).sum())
-        done += targets
-    return hits, done
+def pink(rng, n, n_targets):
+    """1/f noise, a stretch of a series four times as long."""
+    frequency = np.arange(2 * n + 1)
+    size = np.where(frequency, np.maximum(frequency, 1) ** -0.5, 0.0)[:, None]
+    phases = rng.standard_normal((2, 2 * n + 1, n_targets))
+    return fft.irfft(size * (phases[0] + 1j * phases[1]), 4 * n, axis=0)[:n]
 
 
-def cross_validated(draws, *, refit, level=0.05, targets=400, features=12, samples=100):
-    """Share of p <= level of cross-validated ridge scores where features and responses have nothing in common.
+def scanner(rng, n, n_targets):
+    """1/f and white noise after drift was taken out, as in fMRI: cosines slower than 64 samples a cycle."""
+    x = pink(rng, n, n_targets)
+    x = x / x.std() + 0.7 * rng.standard_normal(x.shape)
+    drift, _ = np.linalg.qr(np.cos(np.pi * (np.arange(n)[:, None] + 0.5) * np.arange(n // 32 + 1) / n))
+    return x - drift @ (drift.T @ x)
+
+
+NOISE = {
+    "white": lambda *size: ar1(*size, 0.0),
+    "AR(1) 0.5": lambda *size: ar1(*size, 0.5),
+    "AR(1) 0.9": lambda *size: ar1(*size, 0.9),
+    "rhythm": oscillation,
+    "1/f": pink,
+    "1/f less drift": scanner,
+}
+
+
+def repeat(draws, seed, one, targets=1):
+    """Hits of independent data sets, each from its own seed and of so many targets, and how many that were."""
+    hits = np.array([one(np.random.default_rng([seed, k])) for k in range(-(-draws // targets))])
+    return hits, len(hits) * targets
+
+
+def line(what, promise, hits, draws, *, misses=False, at_most=False):
+    """Print a rate with its standard error: between data sets where `hits` has one number for each."""
+    rate = np.sum(hits) / draws
+    error = np.std(hits) * np.sqrt(np.size(hits)) / draws if np.size(hits) > 1 else np.sqrt(rate * (1 - rate) / draws)
+    low, high = (0.6, 1.4) if misses else (0.8, 1.2)
+    ok = (at_most or low * promise <= rate) and rate <= high * promise
+    verdict = "" if what.startswith("(") else "ok" if ok else "OFF"
+    print(f"{what:<72} {promise:6.3f} {rate:8.4f} {error:7.4f}  {verdict}", flush=True)
+
+
+def head(title):
+    print(f"\n{title:<72} {'should':>6} {'measured':>8} {'s.e.':>7}", flush=True)
+
+
+def false_positives(draws, *, noise="white", scheme, block=None, scorer="r", n_runs=4, length=150, targets=10):
+    """p <= 0.05 where prediction and response have nothing in common."""
+    runs, make = np.repeat(np.arange(n_runs), length), NOISE[noise]
+
+    def one(rng):
+        y, p = (np.vstack([make(rng, length, targets) for _ in range(n_runs)]) for _ in range(2))
+        options = {"groups": runs, "folds": runs, "scorer": scorer, "n_permutations": 199, "random_state": rng}
+        return int((permutation_test(y, p, scheme=scheme, block=block, **options).p.values <= 0.05).sum())
+
+    return repeat(draws, 11, one, targets)
+
+
+def cross_validated(draws, *, refit, targets=20, features=12, samples=100):
+    """p <= 0.05 and <= 0.01 of cross-validated ridge scores where features and responses have nothing in common.
 
     ``refit=False`` holds the predictions fixed and rearranges the held-out responses, for contrast.
     """
-    hits = done = 0
-    while done < draws:
-        rng = np.random.default_rng([17, done])
+
+    def one(rng):
         X, y = rng.standard_normal((samples, features)), rng.standard_normal((samples, targets))
-        options = {"test": "permutation", "n_permutations": 199} if refit else {}
+        options = {"test": "permutation", "n_permutations": 99} if refit else {}
         result = cross_validate(RidgeEncoder(), X, y, random_state=rng, **options)
         if refit:
             p = result.p.values
@@ -85,44 +121,93 @@ def cross_validated(draws, *, refit, level=0.05, targets=400, features=12, sampl
                 held["observed"], held["prediction"], folds="fold_id", n_permutations=199, random_state=rng
             )
             p = fixed.p.values
-        hits += int((p <= level).sum())
-        done += targets
-    return hits, done
+        return [int((p <= level).sum()) for level in (0.05, 0.01)]
+
+    return repeat(draws, 17, one, targets)
 
 
-def family_wise(draws, targets=30):
-    hits_max = hits_fdr = 0
-    for draw in range(draws):
-        rng = np.random.default_rng([12, draw])
-        mix = rng.standard_normal((targets, targets)) / 5 + np.eye(targets)
+def cross_validated_runs(draws, *, noise, scheme, targets=5, features=6, n_runs=4, length=80):
+    """p <= 0.05 of runs left out in turn, features and responses autocorrelated; and of any target, corrected."""
+    make, n = NOISE[noise], n_runs * length
+    coords = {"time": np.arange(n) / 10.0, "run": ("time", np.repeat(np.arange(n_runs), length))}
+
+    def one(rng):
+        X, y = (
+            xr.DataArray(
+                np.vstack([make(rng, length, width) for _ in range(n_runs)]),
+                dims=("time", dim),
+                coords=coords,
+                attrs={"sfreq": 10.0},
+            )
+            for dim, width in (("unit", features), ("voxel", targets))
+        )
+        result = cross_validate(RidgeEncoder(), X, y, cv="run", test=scheme, n_permutations=59, random_state=rng)
+        return [int((result.p.values <= 0.05).sum()), bool((result.p_fwer.values <= 0.05).any())]
+
+    return repeat(draws, 24, one, targets)
+
+
+def cross_validated_repeats(draws, *, targets=20, features=6, stimuli=40):
+    """p <= 0.05 where stimuli were shown twice, share a feature and respond alike, but not because of the features."""
+    ids = np.repeat([f"s{k:02d}" for k in range(stimuli)], 2)
+
+    def one(rng):
+        shared = rng.standard_normal((stimuli, targets)).repeat(2, 0)
+        values = {"unit": rng.standard_normal((stimuli, features)).repeat(2, 0)}
+        values["voxel"] = shared + rng.standard_normal(shared.shape)
+        X, y = (
+            xr.DataArray(v, dims=("trial", dim), coords={"stimulus_id": ("trial", ids)}) for dim, v in values.items()
+        )
+        result = cross_validate(RidgeEncoder(), X, y, test="permutation", n_permutations=99, random_state=rng)
+        return int((result.p.values <= 0.05).sum())
+
+    return repeat(draws, 25, one, targets)
+
+
+def family_wise(draws, *, mixing, targets=30, real=0):
+    """Any false p by the maximum; any false q <= 0.05; and the share of false ones among q <= 0.05.
+
+    1199 arrangements, so that 0.05 / 30 is a p that can come out; with fewer of them FDR is conservative.
+    """
+
+    def one(rng):
+        mix = mixing * rng.standard_normal((targets, targets)) + np.eye(targets)
         y, p = rng.standard_normal((40, targets)) @ mix, rng.standard_normal((40, targets))
-        out = permutation_test(y, p, scorer="r", n_permutations=999, random_state=rng)
-        hits_max += bool((out.p_max.values <= 0.05).any())
-        hits_fdr += bool((fdr_bh(out.p.values) <= 0.05).any())
-    return hits_max, hits_fdr
+        p[:, :real] += y[:, :real]
+        out = permutation_test(y, p, scorer="r", n_permutations=1199, random_state=rng)
+        found, false = fdr_bh(out.p.values) <= 0.05, np.arange(targets) >= real
+        return [(out.p_max.values <= 0.05)[false].any(), found[false].any(), found[false].sum() / max(1, found.sum())]
+
+    return repeat(draws, 12, one)
 
 
-def two_models(rng, n, targets, phi, gain):
-    signal, *errors = (ar1(rng, n, targets, phi) for _ in range(4))
+def two_models(rng, n, targets, noise, gain):
+    signal, *errors = (NOISE[noise](rng, n, targets) for _ in range(4))
     return signal + errors[0], signal + (1 - gain) * errors[1], signal + errors[2]
 
 
-def bootstrap(draws, *, phi, blocks, n, scorer="r2", gain=0.0, targets=50):
+def true_difference(scorer, gain):
+    """Of the scores of `two_models`: signal and errors have the same variance."""
+    left = (1 - gain) ** 2
+    return (1 + left) ** -0.5 * 0.5**0.5 - 0.5 if scorer == "r" else (1 - left) / 2
+
+
+def bootstrap(draws, *, noise="white", blocks=1, n, scorer="r2", gain=0.0, folds=1, region=False, targets=20):
     """Misses of the 95 % interval and p <= 0.05, for two models; the first has `gain` less error."""
-    truth = 0.0
-    if gain:
-        y, a, b = two_models(np.random.default_rng(16), 200_000, 20, phi, gain)
-        truth = float(bootstrap_compare(y, a, b, blocks=2000, scorer=scorer, n_bootstraps=9).difference.mean())
-    misses = hits = done = 0
-    while done < draws:
-        rng = np.random.default_rng([13, done])
-        y, a, b = two_models(rng, n, targets, phi, gain)
-        out = bootstrap_compare(y, a, b, blocks=blocks, scorer=scorer, n_bootstraps=399, random_state=rng)
-        low, high = out.ci.values
-        misses += int(((low > truth) | (high < truth)).sum())
-        hits += int((out.p.values <= 0.05).sum())
-        done += targets
-    return misses, hits, done
+    truth, fold = true_difference(scorer, gain), np.arange(n) * folds // n
+
+    def one(rng):
+        y, a, b = two_models(rng, n, targets, noise, gain)
+        options = {"regions": np.arange(targets) // (targets // 2)} if region else {}
+        out = bootstrap_compare(
+            y, a, b, blocks=blocks, folds=fold, scorer=scorer, n_bootstraps=399, random_state=rng, **options
+        )
+        (low, high), p = (out["region_ci"], out["region_p"]) if region else (out["ci"], out["p"])
+        return [int(((low > truth) | (high < truth)).sum()), int((p <= 0.05).sum())]
+
+    if region:
+        return repeat(draws, 13, one, 2)
+    return repeat(draws, 13, one, targets)
 
 
 def subject_maps(rng, n_subjects, shape, effect=0.0, smooth=2.0):
@@ -133,27 +218,28 @@ def subject_maps(rng, n_subjects, shape, effect=0.0, smooth=2.0):
 
 
 def clusters(draws, *, n_subjects, shape, threshold=None, effect=0.0, tail="greater"):
-    """Share of draws with any cluster (or enhanced point) of p <= 0.05, over time and neighbouring channels."""
+    """Any cluster (or enhanced point) of p <= 0.05, over time and neighbouring channels."""
     chain = sparse.diags([1.0, 1.0], [-1, 1], shape=(shape[0], shape[0])) if shape[0] > 1 else "none"
-    hits = 0
-    for draw in range(draws):
-        rng = np.random.default_rng([18, draw])
-        maps = subject_maps(rng, n_subjects, shape, effect)
+
+    def one(rng):
         options = {"threshold": threshold, "tail": tail, "n_permutations": 199, "random_state": rng}
-        hits += bool((cluster_test(maps, adjacency=chain, **options).p.values <= 0.05).any())
-    return hits, draws
+        found = cluster_test(subject_maps(rng, n_subjects, shape, effect), adjacency=chain, **options)
+        return bool((found.p.values <= 0.05).any())
+
+    return repeat(draws, 18, one)
 
 
-def clusters_of_permuted_scores(draws, times=40):
+def clusters_of_permuted_scores(draws, times=40, **options):
     """The same for one subject, whose predictions of autocorrelated responses are shifted in a circle."""
-    hits = 0
-    for draw in range(draws):
-        rng = np.random.default_rng([19, draw])
+
+    def one(rng):
         y, p = (gaussian_filter1d(ar1(rng, 120, times, 0.7), 2, axis=1) for _ in range(2))
         y, p = (xr.DataArray(v, dims=("trial", "time")) for v in (y, p))
-        options = {"scheme": "circular", "scorer": "r", "n_permutations": 199, "random_state": rng}
-        hits += bool((cluster_test(permutation_test(y, p, keep_null=True, **options)).p.values <= 0.05).any())
-    return hits, draws
+        shifts = {"scheme": "circular", "scorer": "r", "n_permutations": 199, "random_state": rng}
+        found = cluster_test(permutation_test(y, p, keep_null=True, **shifts), **options)
+        return bool((found.p.values <= 0.05).any())
+
+    return repeat(draws, 19, one)
 
 
 def selection(draws, *, n=150, n_layers=4, units=6, targets=50, advantage=0.0):
@@ -181,27 +267,30 @@ def inflation(draws, *, n=100, n_layers=8, units=5):
     print(f"null data, best r of {n_layers} layers: naive {naive:.3f}, chosen inside the training samples {ours:.3f}")
 
 
-def centres(draws, *, n_subjects=20):
+def centres(draws, *, n_subjects, skewed=False, targets=20):
+    """Misses of the interval of the centre of mass; targets have noise of their own."""
     depths = np.arange(8)
     shape = 1 + np.exp(-((depths - 4.2) ** 2) / 4)
-    truth, misses = (shape * depths).sum() / shape.sum(), 0
-    for draw in range(draws):
-        rng = np.random.default_rng([22, draw])
-        scores = xr.DataArray(shape[:, None] + 0.3 * rng.standard_normal((8, n_subjects)), dims=("layer", "subject"))
-        low, high = centre_of_mass(scores, over="subject", n_bootstraps=399, random_state=rng).ci.values
-        misses += not low <= truth <= high
-    return misses, draws
+    truth = (shape * depths).sum() / shape.sum()
+
+    def one(rng):
+        size = (8, n_subjects, targets)
+        noise = rng.exponential(size=size) - 1 if skewed else rng.standard_normal(size)
+        scores = xr.DataArray(shape[:, None, None] + 0.5 * noise, dims=("layer", "subject", "voxel"))
+        low, high = centre_of_mass(scores, over="subject").ci.values
+        return int(((low > truth) | (high < truth)).sum())
+
+    return repeat(draws, 22, one, targets)
 
 
-def correlated(draws, scheme, phi):
+def correlated(draws, scheme, noise):
     def run(effect):
-        hits = done = 0
-        while done < draws:
-            rng = np.random.default_rng([23, done])
-            y, p = (ar1(rng, 300, 50, phi) for _ in range(2))
+        def one(rng):
+            y, p = (NOISE[noise](rng, 300, 50) for _ in range(2))
             out = permutation_test(y, p + effect * y, scheme=scheme, scorer="r", n_permutations=199, random_state=rng)
-            hits, done = hits + int((out.p.values <= 0.05).sum()), done + 50
-        return hits, done
+            return int((out.p.values <= 0.05).sum())
+
+        return repeat(draws, 23, one, 50)
 
     return run
 
@@ -209,120 +298,212 @@ def correlated(draws, scheme, phi):
 def power(draws):
     print(f"\n{'power at .05 against the size of the effect':<56}" + "".join(f"{k:>8}" for k in range(5)) + "   step")
     few = max(100, draws // 10)
-    compared = {"phi": 0.5, "blocks": 20, "n": 400}
+
+    def compared(**options):
+        def run(effect):
+            hits, done = bootstrap(draws // 2, gain=effect, **options)
+            return hits[:, 1], done
+
+        return run
+
     mapped = {"n_subjects": 16, "shape": (4, 40)}
     for what, step, run in (
-        ("shuffle, 300 samples, weight in r", 0.05, correlated(draws, "shuffle", 0.0)),
-        ("circular, 300 samples of AR(1) 0.7, weight in r", 0.1, correlated(draws, "circular", 0.7)),
-        ("bootstrap, 20 blocks of 20, AR(1) 0.5, less error", 0.1, lambda e: bootstrap(draws, gain=e, **compared)[1:]),
+        ("shuffle, 300 samples, weight in r", 0.05, correlated(draws, "shuffle", "white")),
+        ("circular, 300 samples of AR(1) 0.5, weight in r", 0.1, correlated(draws, "circular", "AR(1) 0.5")),
+        ("circular, 300 samples of AR(1) 0.9, weight in r", 0.1, correlated(draws, "circular", "AR(1) 0.9")),
+        ("r2 of two models, 100 samples, less error", 0.2, compared(n=100)),
+        ("r2, 20 blocks of 20, AR(1) 0.5, less error", 0.1, compared(noise="AR(1) 0.5", blocks=20, n=400)),
         ("cluster mass, 16 subjects, 4 x 40, height in sd", 0.2, lambda e: clusters(few, effect=e, **mapped)),
         ("TFCE, the same", 0.2, lambda e: clusters(few, effect=e, threshold="tfce", **mapped)),
         ("chosen layer against a control, stronger by", 0.25, lambda e: selection(few, advantage=e)),
     ):
-        rates = [hits / done for hits, done in (run(k * step) for k in range(5))]
+        rates = [np.sum(hits) / done for hits, done in (run(k * step) for k in range(5))]
         print(f"{what:<56}" + "".join(f"{rate:8.3f}" for rate in rates) + f"   {step:g}", flush=True)
 
 
+def repeated(rng, ids, size, snr, habituation=0.0):
+    """Signal and responses to stimuli presented several times; later presentations may get weaker responses."""
+    n_stimuli = ids.max() + 1
+    signal = rng.standard_normal((n_stimuli, size)) * np.sqrt(snr)
+    turn = np.arange(len(ids)) - np.searchsorted(ids, ids)
+    return signal, signal[ids] - habituation * turn[:, None] + rng.standard_normal((len(ids), size))
+
+
 def ceilings(draws):
-    print(f"\n{'ceiling (mean of draws against the truth)':<60} {'truth':>7} {'mean':>8} {'sd':>7} {'off by':>8}")
-    worst = {}
-    for n_stimuli in (100, 300, 1000):
-        for repeats in (2, 5, 10, "2-6"):
+    from neuroalign.evaluation.ceilings import CEILINGS
+
+    print(f"\n{'ceiling: mean of estimates against the truth':<62} {'truth':>7} {'mean':>8} {'s.e.':>7} {'off by':>8}")
+    worst = dict.fromkeys(CEILINGS, (0.0, ""))
+    for n_stimuli in (50, 200, 1000):
+        for repeats in (2, 5, "2-6"):
             counts = np.arange(n_stimuli) % 5 + 2 if repeats == "2-6" else np.full(n_stimuli, repeats)
             ids = np.repeat(np.arange(n_stimuli), counts)
-            for snr in (0.1, 0.5, 2.0):
+            for snr in (0.2, 0.5, 2.0):
+                # Estimates of low ceilings from few stimuli spread the most.
+                size = int(draws * min(4, 400 / n_stimuli))
                 rng = np.random.default_rng([14, n_stimuli, len(ids)])
-                size = min(draws, 10**6 // len(ids))
-                signal = rng.standard_normal((n_stimuli, size)) * np.sqrt(snr)
-                y = signal[ids] + rng.standard_normal((len(ids), size))
+                signal, y = repeated(rng, ids, size, snr)
                 truth = snr / (snr + np.mean(1 / counts))
-                for method in ("split_half_sb", "explainable_variance", "cc_max", "ncsnr"):
-                    got = noise_ceiling(y, repeats=ids, method=method, n_splits=20, random_state=0).values
-                    off = got.mean() - truth
+                for method in CEILINGS:
+                    got = noise_ceiling(y, repeats=ids, method=method, n_splits=10, random_state=0).values
                     name = f"{method}, {n_stimuli} stimuli, {repeats} repeats, SNR {snr}"
-                    worst[method] = max(worst.get(method, (0.0, "")), (abs(off), name))
-                    if n_stimuli == 100 and repeats in (2, "2-6"):
-                        print(f"{name:<60} {truth:7.3f} {got.mean():8.4f} {got.std():7.3f} {off:8.4f}")
+                    off = got.mean() / truth - 1
+                    worst[method] = max(worst[method], (abs(off), name))
+                    if n_stimuli == 200 and snr == 0.5:
+                        spread = got.std() / np.sqrt(size)
+                        print(f"{name:<62} {truth:7.3f} {got.mean():8.4f} {spread:7.4f} {off:8.2%}", flush=True)
     for off, name in worst.values():
-        print(f"worst of 36 designs: {off:.4f} ({name})", flush=True)
+        print(f"worst of 27 designs: {off:.2%} ({name})  {'ok' if off <= 0.02 else 'OFF'}")
+    ids, few = np.repeat(np.arange(200), 4), draws // 2
+    signal, y = repeated(np.random.default_rng(26), ids, few, 0.5)
+    average = y.reshape(200, 4, few).mean(axis=1)
+    r = np.einsum("st,st->t", average - average.mean(0), signal - signal.mean(0)) / 200
+    r = r / average.std(axis=0) / signal.std(axis=0)
+    print(f"\n{'what it means: 200 stimuli, 4 repeats, SNR 0.5':<62} {'truth':>7} {'mean':>8}")
+    both = {
+        "the true signal's R2 (pooled) with the averages": 1 - np.mean((average - signal) ** 2) / np.mean(average**2),
+        "the true signal's r with the averages, squared": np.mean(r**2),
+        "explainable_variance": noise_ceiling(y, repeats=ids, method="explainable_variance").values.mean(),
+        "cc_max, squared, by scorer='r'": np.mean(noise_ceiling(y, repeats=ids, method="cc_max", scorer="r") ** 2),
+    }
+    for what, value in both.items():
+        print(f"{what:<62} {0.5 / 0.75:7.3f} {value:8.4f}")
+    for level, k in (("single", 1), (10, 10)):
+        got = noise_ceiling(y, repeats=ids, method="ncsnr", level=level).values.mean()
+        print(f"{f'ncsnr, level={level!r}':<62} {0.5 / (0.5 + 1 / k):7.3f} {got:8.4f}")
+    _, y = repeated(np.random.default_rng(27), ids, few, 0.5, habituation=0.5)
+    for method in ("cc_max", "explainable_variance"):
+        got = noise_ceiling(y, repeats=ids, method=method).values.mean()
+        note = "" if method == "cc_max" else ": takes it for noise"
+        print(f"{f'{method}, responses 0.5 sd weaker each time{note}':<62} {0.5 / 0.75:7.3f} {got:8.4f}", flush=True)
 
 
 def permutations(draws):
-    for scorer in ("r", "r2"):
-        line(
-            f"shuffle, independent samples, {scorer}",
-            0.05,
-            *false_positives(draws, phi=0.0, scheme="shuffle", scorer=scorer, length=25),
-        )
-    for phi in (0.5, 0.9):
-        line(f"circular, AR(1) {phi}, 4 runs of 150", 0.05, *false_positives(draws, phi=phi, scheme="circular"))
-        line(
-            f"circular, AR(1) {phi}, 1 run of 600",
-            0.05,
-            *false_positives(draws, phi=phi, scheme="circular", n_runs=1, length=600),
-        )
-        line(
-            f"block of 30, AR(1) {phi}, 4 runs of 150", 0.05, *false_positives(draws, phi=phi, scheme="block", block=30)
-        )
-        line(
-            f"(shuffle, AR(1) {phi}: not valid, for comparison)",
-            0.05,
-            *false_positives(draws, phi=phi, scheme="shuffle"),
-        )
-    for level in (0.05, 0.01):
-        what = f"cross-validated ridge, fitted again, p <= {level}"
-        line(what, level, *cross_validated(draws, refit=True, level=level))
-        what = f"(the same with predictions held fixed: not valid, p <= {level})"
-        line(what, level, *cross_validated(draws, refit=False, level=level))
-    by_max, by_fdr = family_wise(draws)
-    line("maximum statistic: any of 30 correlated targets", 0.05, by_max, draws)
-    line("FDR, no effect anywhere: any of 30 (at most)", 0.05, by_fdr, draws, one_sided=True)
+    head("permutation_test: no effect, p <= 0.05")
+    for scorer in ("r", "r2", "ev"):
+        what = f"shuffle, 4 folds of 25 independent samples, {scorer}"
+        line(what, 0.05, *false_positives(draws, scheme="shuffle", scorer=scorer, length=25))
+    for noise in ("AR(1) 0.5", "AR(1) 0.9", "rhythm", "1/f less drift"):
+        line(f"circular, {noise}, 4 runs of 150", 0.05, *false_positives(draws, noise=noise, scheme="circular"))
+        what, once = f"circular, {noise}, 1 run of 600", {"n_runs": 1, "length": 600}
+        line(what, 0.05, *false_positives(draws, noise=noise, scheme="circular", **once))
+    for noise, block in (("AR(1) 0.5", 10), ("AR(1) 0.5", 30), ("1/f less drift", 50)):
+        what = f"block of {block}, {noise}, 4 runs of 150"
+        line(what, 0.05, *false_positives(draws, noise=noise, scheme="block", block=block))
+    for what, options in (
+        ("1/f with its drift, circular, 4 runs of 150", {"noise": "1/f", "scheme": "circular"}),
+        ("short runs: circular, AR(1) 0.9, 12 of 50", {"noise": "AR(1) 0.9", "scheme": "circular", "n_runs": 12}),
+        ("short blocks: of 10, AR(1) 0.9", {"noise": "AR(1) 0.9", "scheme": "block", "block": 10}),
+        ("shuffled time series, AR(1) 0.5", {"noise": "AR(1) 0.5", "scheme": "shuffle"}),
+        ("shuffled time series, AR(1) 0.9", {"noise": "AR(1) 0.9", "scheme": "shuffle"}),
+    ):
+        line(f"({what})", 0.05, *false_positives(draws, length=50 if "of 50" in what else 150, **options))
+
+
+def many(draws):
+    head("many targets: permutation_test and fdr_bh")
+    one = draws // 2
+    for what, mixing in (("independent", 0.0), ("correlated", 0.2)):
+        hits, done = family_wise(one, mixing=mixing)
+        line(f"maximum statistic, any of 30 {what} targets", 0.05, hits[:, 0], done)
+        sure = {"at_most": True} if mixing else {}
+        line(f"FDR, any of 30 {what} targets{' (at most)' if mixing else ''}", 0.05, hits[:, 1], done, **sure)
+    hits, done = family_wise(one, mixing=0.0, real=10)
+    line("FDR, false share of what is found, 10 of 30 real (20/30 of .05)", 0.05 * 20 / 30, hits[:, 2], done)
+
+
+def refits(draws):
+    head("cross_validate(test=...): no effect, the model fitted again")
+    fitted, fixed = (cross_validated(draws, refit=refit) for refit in (True, False))
+    for k, level in enumerate((0.05, 0.01)):
+        line(f"ridge, 5 folds, 100 samples, p <= {level}", level, fitted[0][:, k], fitted[1])
+        line(f"(the same with predictions held fixed, p <= {level})", level, fixed[0][:, k], fixed[1])
+    line("stimuli shown twice, exchanged as pairs", 0.05, *cross_validated_repeats(draws))
+    settings = (("circular", "AR(1) 0.5"), ("circular", "AR(1) 0.9"), ("block", "AR(1) 0.5"))
+    anywhere = []
+    for scheme, noise in settings:
+        hits, done = cross_validated_runs(draws, noise=noise, scheme=scheme)
+        line(f"{scheme}, {noise}, 4 runs of 80 left out in turn", 0.05, hits[:, 0], done)
+        anywhere.extend(hits[:, 1])
+    line("all of these: any of 5 targets, p_fwer", 0.05, anywhere, len(anywhere))
 
 
 def comparisons(draws):
-    for phi, blocks, n in ((0.0, 1, 100), (0.3, 5, 100), (0.5, 20, 400), (0.8, 20, 400), (0.8, 40, 1600)):
-        for scorer in ("r2", "r"):
-            what = f"{scorer}, AR(1) {phi}, {n // blocks} blocks of {blocks}"
-            misses, hits, done = bootstrap(draws, phi=phi, blocks=blocks, n=n, scorer=scorer)
-            line(f"equal models, {what}: interval misses", 0.05, misses, done)
-            line(f"equal models, {what}: p <= 0.05", 0.05, hits, done)
-            misses, _, done = bootstrap(draws, phi=phi, blocks=blocks, n=n, scorer=scorer, gain=0.4)
-            line(f"one is better, {what}: interval misses", 0.05, misses, done)
-    misses, _, done = bootstrap(draws, phi=0.0, blocks=1, n=20)
-    line("(equal models, r2, 20 blocks of one sample: conservative)", 0.05, misses, done)
+    head("bootstrap_compare: misses of the 95 % interval, and p <= 0.05 of equal models")
+    for noise, blocks, n in (
+        ("white", 1, 20),
+        ("white", 1, 100),
+        ("AR(1) 0.5", 20, 400),
+        ("AR(1) 0.9", 40, 1600),
+        ("rhythm", 40, 1600),
+        ("1/f less drift", 60, 1200),
+    ):
+        for scorer in ("r2", "ev", "r"):
+            what = f"{scorer}, {noise}, {n // blocks} blocks of {blocks}"
+            setting = {"noise": noise, "blocks": blocks, "n": n, "scorer": scorer}
+            hits, done = bootstrap(draws, **setting)
+            line(f"equal models, {what}: p <= 0.05", 0.05, hits[:, 1], done)
+            hits, done = bootstrap(draws, gain=0.4, **setting)
+            line(f"one is better, {what}: misses", 0.05, hits[:, 0], done, misses=True)
+    for what, setting in (
+        ("r2, 5 folds of 20 samples", {"n": 100, "folds": 5}),
+        ("r, 5 folds of 20 samples", {"n": 100, "folds": 5, "scorer": "r"}),
+        ("r2, 6 runs of 50, AR(1) 0.5, Student's t", {"n": 300, "blocks": 50, "noise": "AR(1) 0.5"}),
+        ("r2, mean of a region of 10, 100 samples", {"n": 100, "region": True}),
+    ):
+        hits, done = bootstrap(draws, **setting)
+        line(f"equal models, {what}: p <= 0.05", 0.05, hits[:, 1], done)
+        hits, done = bootstrap(draws, gain=0.4, **setting)
+        line(f"one is better, {what}: misses", 0.05, hits[:, 0], done, misses=True)
 
 
 def maps(draws):
+    head("cluster_test: any p <= 0.05 where there is nothing")
+    few = draws // 2
     for n_subjects, shape, tail in ((8, (1, 60), "greater"), (16, (6, 30), "greater"), (20, (6, 30), "both")):
-        what = f"cluster mass, {n_subjects} subjects, {shape[0]} channels x {shape[1]} times, {tail}"
-        line(what, 0.05, *clusters(draws, n_subjects=n_subjects, shape=shape, tail=tail))
-    what = "TFCE, 12 subjects, 4 channels x 20 times"
-    line(what, 0.05, *clusters(draws, n_subjects=12, shape=(4, 20), threshold="tfce"))
-    line("cluster mass of shifted scores, AR(1) 0.7, 40 times", 0.05, *clusters_of_permuted_scores(draws))
+        what = f"cluster mass, {n_subjects} subjects, {shape[0]} x {shape[1]} channels and times, {tail}"
+        line(what, 0.05, *clusters(few, n_subjects=n_subjects, shape=shape, tail=tail))
+    for tail in ("less", "both"):
+        what = f"TFCE, 12 subjects, 4 x 20 channels and times, {tail}"
+        line(what, 0.05, *clusters(few, n_subjects=12, shape=(4, 20), threshold="tfce", tail=tail))
+    line("cluster mass of shifted scores, AR(1) 0.7, 40 times", 0.05, *clusters_of_permuted_scores(few))
+    line("TFCE of shifted scores, the same", 0.05, *clusters_of_permuted_scores(few, threshold="tfce"))
 
 
 def choices(draws):
-    line("select_model against an equal control, p <= 0.05", 0.05, *selection(draws))
-    line("centre of mass, 20 subjects: interval misses", 0.05, *centres(draws))
+    head("select_model")
+    line("against an equal control, p <= 0.05", 0.05, *selection(draws))
     inflation(draws)
+
+
+def depths(draws):
+    head("centre_of_mass: misses of the 95 % interval")
+    for n_subjects in (3, 5, 8, 12, 20):
+        line(f"{n_subjects} subjects", 0.05, *centres(draws, n_subjects=n_subjects), misses=True)
+    for n_subjects in (5, 20):
+        what = f"{n_subjects} subjects, skewed noise"
+        line(what, 0.05, *centres(draws, n_subjects=n_subjects, skewed=True), misses=True)
 
 
 PARTS = {
     "permutations": permutations,
+    "many": many,
+    "refits": refits,
     "comparisons": comparisons,
     "maps": maps,
     "choices": choices,
+    "depths": depths,
     "ceilings": ceilings,
     "power": power,
 }
 
 
-def main(draws=2000, *parts):
-    start = time.perf_counter()
-    print(f"{draws} draws\n{'':<68} {'should':>6} {'measured':>8}")
+def main(draws=5000, *parts):
+    start = time.process_time()
+    print(f"{draws} draws")
     for part in parts or PARTS:
         PARTS[part](draws)
-    print(f"\n{time.perf_counter() - start:.0f} s")
+    print(f"\n{time.process_time() - start:.0f} CPU s")
 
 
 if __name__ == "__main__":

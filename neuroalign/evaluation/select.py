@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -254,9 +255,7 @@ def centre_of_mass(
     dim: str = "layer",
     depth: str | ArrayLike | None = None,
     over: str | None = None,
-    n_bootstraps: int = 1000,
     level: float = 0.95,
-    random_state: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
     """Say how deep in a network scores lie: the mean depth of its layers, weighted with their scores.
 
@@ -269,14 +268,10 @@ def centre_of_mass(
     depth : str or array_like, optional
         Depth of each layer, or the name of a coordinate that holds it; by default 0, 1, 2, ...
     over : str, optional
-        Dimension whose entries (subjects, voxels) are a sample: their mean profile is taken, and an interval by
-        drawing them with replacement. Entries must be independent of each other.
-    n_bootstraps : int, default 1000
-        Number of draws.
+        Dimension whose entries (subjects, voxels) are a sample: their mean profile is taken, with an interval.
+        Entries must be independent of each other.
     level : float, default 0.95
         Coverage of the interval.
-    random_state : int or numpy.random.Generator, optional
-        Seeds the draws.
 
     Returns
     -------
@@ -288,6 +283,16 @@ def centre_of_mass(
     ConfigError
         If a dimension or coordinate is not there, or the depths are not one finite number a layer.
 
+    Notes
+    -----
+    The interval is that of Student's t with the standard error of the jackknife, which leaves out each entry in turn.
+    It misses 5 % of truths from three subjects on (``benchmarks/calibration.py``), where drawing subjects with
+    replacement would miss 26 % with three and 9 % with five.
+
+    References
+    ----------
+    Tukey, J. (1958). Bias and confidence in not quite large samples. Annals of Mathematical Statistics 29, 614.
+
     Examples
     --------
     >>> profile = xr.DataArray([0.0, 0.1, 0.3], dims="layer")
@@ -297,23 +302,25 @@ def centre_of_mass(
     for name in (dim,) if over is None else (dim, over):
         if name not in scores.dims:
             raise ConfigError("No such dimension.", expected=list(scores.dims), got=name, where="dim or over")
-    if not 0 < level < 1 or n_bootstraps < 1:
-        raise ConfigError("Not an interval.", expected="0 < level < 1, n_bootstraps >= 1", got=(level, n_bootstraps))
+    if not 0 < level < 1:
+        raise ConfigError("Not a coverage.", expected="0 < level < 1", got=level, where="level")
     depths = _depths(scores, dim, depth)
     if over is None:
         return xr.Dataset({"centre": _centre(scores, depths, dim)})
-    n = scores.sizes[over]
-    if n < 2:
-        raise SchemaError("One entry gives no interval.", expected=f">= 2 along {over}", got=n)
-    known = scores.notnull()
-    filled = scores.fillna(0.0)
-    times = np.random.default_rng(random_state).multinomial(n, np.full(n, 1 / n), size=n_bootstraps)
-    weights = xr.DataArray(np.vstack([np.ones((1, n)), times]), dims=("draw", over))
-    counts = weights.dot(known.astype(float), dim=over)
-    means = weights.dot(filled, dim=over) / counts.where(counts > 0)
-    centres = _centre(means, depths, dim)
-    ci = _interval(centres.isel(draw=slice(1, None)), n, level)
-    return xr.Dataset({"centre": centres.isel(draw=0), "ci": ci})
+    if scores.sizes[over] < 2:
+        raise SchemaError("One entry gives no interval.", expected=f">= 2 along {over}", got=scores.sizes[over])
+    known, filled = scores.notnull(), scores.fillna(0.0)
+    counts, sums = known.sum(over), filled.sum(over)
+    centre = _centre(sums / counts.where(counts > 0), depths, dim)
+    others = counts - known
+    left_out = _centre((sums - filled) / others.where(others > 0), depths, dim)
+    there = known.any(dim)
+    n = there.sum(over)
+    left_out = left_out.where((left_out.notnull() | ~there).all(over)).where(there)
+    error = np.sqrt((n - 1) ** 2 / n * left_out.var(over, ddof=1))
+    half = error * xr.apply_ufunc(stats.t.ppf, (1 + level) / 2, n - 1)
+    ci = xr.concat([centre - half, centre + half], dim=pd.Index(["low", "high"], name="bound"))
+    return xr.Dataset({"centre": centre, "ci": ci})
 
 
 def _depths(scores: xr.DataArray, dim: str, depth: Any) -> xr.DataArray:
@@ -335,10 +342,3 @@ def _centre(scores: xr.DataArray, depths: xr.DataArray, dim: str) -> xr.DataArra
     weights = scores.clip(min=0.0)
     total = weights.sum(dim)
     return ((weights * depths).sum(dim) / total.where(total > 0)).rename("centre")
-
-
-def _interval(draws: xr.DataArray, n: int, level: float) -> xr.DataArray:
-    """Percentiles, widened for the number of entries as Student's t is wider than the normal distribution."""
-    tail = stats.norm.cdf(np.sqrt(n / (n - 1)) * stats.t.ppf((1 - level) / 2, n - 1))
-    ci = draws.quantile([tail, 1 - tail], dim="draw")
-    return ci.rename(quantile="bound").assign_coords(bound=["low", "high"])

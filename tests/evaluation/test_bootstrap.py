@@ -16,37 +16,65 @@ def data(seed=0, n=60, n_targets=4, gain=0.0):
     return y, a, b
 
 
+def weighted_score(y, p, weights, scorer):
+    """Score of samples that count so many times each."""
+    n = weights.sum()
+    mean = weights @ y / n
+    lost = y - p - (weights @ (y - p) / n if scorer == "ev" else 0)
+    if scorer != "r":
+        return 1 - weights @ lost**2 / (weights @ (y - mean) ** 2)
+    yc, pc = y - mean, p - weights @ p / n
+    return weights @ (yc * pc) / np.sqrt(weights @ yc**2 * (weights @ pc**2))
+
+
+def slow_shares(y, a, b, block, fold, scorer):
+    """What each block adds to the difference, by counting it a little more, and its share of the reference."""
+    added, reference = np.zeros((2, block.max() + 1, y.shape[1]))
+    for f in np.unique(fold):
+        rows = fold == f
+        parts = [x[rows] for x in (y, a, b)]
+        z, za, zb = ((x - x.mean(axis=0)) ** 2 for x in parts)
+        z, za, zb = (x / x.sum(axis=0) for x in (z, za, zb))
+        share = z / 2 + za / 4 + zb / 4 if scorer == "r" else z
+        whole = [weighted_score(parts[0], x, np.ones(rows.sum()), scorer) for x in parts[1:]]
+        for k in np.unique(block[rows]):
+            ends = []
+            for step in (1e-4, -1e-4):
+                weights = 1 + step * (block[rows] == k)
+                ends.append(np.subtract(*(weighted_score(parts[0], x, weights, scorer) for x in parts[1:])))
+            reference[k] = share[block[rows] == k].sum(axis=0)
+            added[k] = (ends[0] - ends[1]) / 2e-4 + (whole[0] - whole[1]) * reference[k]
+    return added / len(np.unique(fold)), reference / len(np.unique(fold))
+
+
 @pytest.mark.parametrize("scorer", ["r2", "r", "ev"])
 @pytest.mark.parametrize("folds", [None, np.repeat([0, 1], 30)])
-def test_fast_path_is_the_slow_obvious_one(scorer, folds):
+def test_the_interval_holds_what_turning_does_not_reject(scorer, folds):
     y, a, b = data()
     blocks = np.repeat(np.arange(12), 5)
     out = bootstrap_compare(y, a, b, blocks=blocks, folds=folds, scorer=scorer, n_bootstraps=200, random_state=3)
     fold = np.zeros(60, int) if folds is None else folds
+    each = [[SCORERS[scorer](y[fold == f], x[fold == f]) for f in np.unique(fold)] for x in (a, b)]
+    np.testing.assert_allclose(out.score_a, np.mean(each[0], axis=0), atol=1e-12)
+    np.testing.assert_allclose(out.score_b, np.mean(each[1], axis=0), atol=1e-12)
+    np.testing.assert_allclose(out.difference, out.score_a - out.score_b, atol=1e-12)
 
-    def difference(rows):
-        each = [rows[fold[rows] == f] for f in np.unique(fold)]
-        return np.mean([SCORERS[scorer](y[r], a[r]) - SCORERS[scorer](y[r], b[r]) for r in each], axis=0)
-
-    np.testing.assert_allclose(out.difference, difference(np.arange(60)), atol=1e-12)
-    left = np.stack([difference(np.flatnonzero(blocks != block)) for block in range(12)])
-    groups = [np.unique(blocks[fold == f]) for f in np.unique(fold)]
+    part, reference = slow_shares(y, a, b, blocks, fold, scorer)
+    np.testing.assert_allclose(part.sum(axis=0), out.difference, atol=1e-6)
+    np.testing.assert_allclose(reference.sum(axis=0), 1)
     signs = np.random.default_rng(3).choice([-1.0, 1.0], size=(200, 12))
-    added, variance = np.empty((12, 4)), 0
-    for group in groups:  # the jackknife variance of a stratified statistic is a sum over strata
-        n = len(group)
-        added[group] = (n - 1) / n * (left[group].mean(axis=0) - left[group])
-        variance += (n - 1) / n * np.square(left[group] - left[group].mean(axis=0)).sum(axis=0)
-    t = np.empty((200, 4))
-    for draw in range(200):
-        turned = signs[draw][:, None] * added
-        error = np.sqrt(sum(len(g) * turned[g].var(axis=0, ddof=1) for g in groups))
-        t[draw] = turned.sum(axis=0) / error
-    half = np.quantile(np.abs(t), 0.95, axis=0, method="higher") * np.sqrt(variance)
-    np.testing.assert_allclose(out.ci, [out.difference - half, out.difference + half], atol=1e-10)
-    observed = np.abs(out.difference.values) / np.sqrt(variance)
-    np.testing.assert_allclose(out.p, (1 + (np.abs(t) >= observed).sum(axis=0)) / 201)
-    np.testing.assert_allclose(out.score_a - out.score_b, out.difference)
+
+    def p(difference):
+        left = part - difference * reference
+        return (1 + (np.abs(signs @ left) >= np.abs(left.sum(axis=0)) - 1e-9).sum(axis=0)) / 201
+
+    widen = 1.0 if scorer == "r2" else np.sqrt(12 / (12 - len(np.unique(fold))))
+    observed = out.difference.values
+    for end in out.ci.values:
+        there = (end - observed) / widen
+        assert (p(observed + 0.999 * there) > 0.05).all()
+        assert (p(observed + 1.001 * there) <= 0.05).all()
+    np.testing.assert_allclose(out.p, p(observed - observed / widen), atol=1e-3)
 
 
 def test_few_blocks_take_students_t():
@@ -88,6 +116,14 @@ def test_equal_models_differ_by_nothing():
     out = bootstrap_compare(y, a, a, random_state=0)
     assert (out.difference == 0).all()
     assert (out.p == 1).all()
+
+
+def test_a_flat_prediction_adds_nothing_to_r():
+    y, a, _ = data()
+    out = bootstrap_compare(y, a, np.zeros_like(y), scorer="r", random_state=0)
+    np.testing.assert_allclose(out.difference, SCORERS["r"](y, a))
+    assert (out.p < 0.01).all()
+    assert (out.ci.sel(bound="low") > 0).all()
 
 
 def test_regions():
@@ -143,7 +179,8 @@ def test_far_from_zero():
 
 
 @pytest.mark.parametrize(
-    ("n", "blocks", "phi", "scorer"), [(100, 1, 0.0, "r2"), (400, 20, 0.8, "r2"), (400, 20, 0.8, "r")]
+    ("n", "blocks", "phi", "scorer"),
+    [(20, 1, 0.0, "r2"), (20, 1, 0.0, "r"), (100, 1, 0.0, "r2"), (400, 20, 0.8, "r2"), (400, 20, 0.8, "r")],
 )
 def test_misses_and_false_positives(n, blocks, phi, scorer):
     from scipy.signal import lfilter
@@ -177,6 +214,7 @@ def test_misses_and_false_positives(n, blocks, phi, scorer):
         ({"blocks": 60}, ConfigError),
         ({"blocks": "run"}, ConfigError),
         ({"n_bootstraps": 0}, ConfigError),
+        ({"n_bootstraps": 18}, ConfigError),
         ({"level": 95}, ConfigError),
         ({"regions": "roi"}, ConfigError),
         ({"regions": ["v"]}, ConfigError),

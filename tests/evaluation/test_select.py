@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 from sklearn.linear_model import LinearRegression, Ridge
 
 from neuroalign.errors import ConfigError, SchemaError
@@ -141,7 +142,7 @@ def test_centre_of_mass_is_the_weighted_mean():
     scores = profile()
     mean = scores.mean("subject").clip(0)
     by_hand = float((mean * np.arange(6)).sum() / mean.sum())
-    out = centre_of_mass(scores, over="subject", random_state=0)
+    out = centre_of_mass(scores, over="subject")
     np.testing.assert_allclose(out.centre, by_hand)
     assert out.ci.sel(bound="low") < by_hand < out.ci.sel(bound="high")
     np.testing.assert_allclose(centre_of_mass(scores.mean("subject"), depth="relative").centre, by_hand / 5)
@@ -149,22 +150,33 @@ def test_centre_of_mass_is_the_weighted_mean():
     assert np.isnan(centre_of_mass(-scores.clip(0.1)).centre).all()
 
 
-def test_the_interval_of_the_centre_covers_the_truth():
+@pytest.mark.parametrize("n_subjects", [3, 5, 12])
+def test_the_interval_of_the_centre_covers_the_truth(n_subjects):
     truth = float(centre_of_mass(profile(noise=0.0)[:, 0]).centre)
-    misses = 0
-    for seed in range(300):
-        low, high = centre_of_mass(
-            profile(12, seed, 0.1), over="subject", n_bootstraps=300, random_state=seed
-        ).ci.values
-        misses += not low <= truth <= high
-    assert 3 <= misses <= 31
+    maps = xr.concat([profile(n_subjects, seed, 0.1) for seed in range(600)], dim="voxel")
+    low, high = centre_of_mass(maps, over="subject").ci.values
+    misses = int(((truth < low) | (truth > high)).sum())
+    expected = stats.binom.interval(0.999, 600, 0.05)
+    assert expected[0] <= misses <= expected[1]
+
+
+def test_the_interval_of_the_centre_is_the_jackknife():
+    scores = profile(7)
+    out = centre_of_mass(scores, over="subject", level=0.9)
+    left = [float(centre_of_mass(scores.drop_isel(subject=k).mean("subject")).centre) for k in range(7)]
+    half = stats.t.ppf(0.95, 6) * np.sqrt(6 / 7 * np.square(np.subtract(left, np.mean(left))).sum())
+    np.testing.assert_allclose(out.ci, [out.centre - half, out.centre + half])
 
 
 def test_missing_scores_of_a_subject_are_left_out():
     scores = profile()
     scores[2, 3] = np.nan
-    out = centre_of_mass(scores, over="subject", random_state=0)
+    out = centre_of_mass(scores, over="subject")
     np.testing.assert_allclose(out.centre, centre_of_mass(scores.mean("subject")).centre)
+    assert np.isfinite(out.ci).all()
+    scores[:, 3] = np.nan
+    without = centre_of_mass(scores.drop_isel(subject=3), over="subject")
+    xr.testing.assert_allclose(centre_of_mass(scores, over="subject"), without)
 
 
 def test_centres_that_make_no_sense_are_refused():
