@@ -1,6 +1,6 @@
 """Do tests, intervals and ceilings keep what they promise? Measured on data whose truth is known.
 
-Run ``python benchmarks/calibration.py [draws] [part ...]`` (5000 draws and all parts by default). A line gives the
+Run ``python benchmarks/calibration.py [draws] [part ...]`` (4000 draws and all parts by default). A line gives the
 promise, the rate that was measured in that many tests or intervals, and its standard error between independent data
 sets (targets of one data set share their rearrangements; what they share is counted). Rates of false positives should
 lie between 0.04 and 0.06 at .05, and 95 % intervals miss 3 to 7 % of truths. Lines in brackets show what goes wrong
@@ -88,7 +88,7 @@ def line(what, promise, hits, draws, *, misses=False, at_most=False):
 
 
 def head(title):
-    print(f"\n{title:<72} {'should':>6} {'measured':>8} {'s.e.':>7}", flush=True)
+    print(f"{title:<72} {'should':>6} {'measured':>8} {'s.e.':>7}", flush=True)
 
 
 def false_positives(draws, *, noise="white", scheme, block=None, scorer="r", n_runs=4, length=150, targets=10):
@@ -296,7 +296,7 @@ def correlated(draws, scheme, noise):
 
 
 def power(draws):
-    print(f"\n{'power at .05 against the size of the effect':<56}" + "".join(f"{k:>8}" for k in range(5)) + "   step")
+    print(f"{'power at .05 against the size of the effect':<56}" + "".join(f"{k:>8}" for k in range(5)) + "   step")
     few = max(100, draws // 10)
 
     def compared(**options):
@@ -332,7 +332,7 @@ def repeated(rng, ids, size, snr, habituation=0.0):
 def ceilings(draws):
     from neuroalign.evaluation.ceilings import CEILINGS
 
-    print(f"\n{'ceiling: mean of estimates against the truth':<62} {'truth':>7} {'mean':>8} {'s.e.':>7} {'off by':>8}")
+    print(f"{'ceiling: mean of estimates against the truth':<62} {'truth':>7} {'mean':>8} {'s.e.':>7} {'off by':>8}")
     worst = dict.fromkeys(CEILINGS, (0.0, ""))
     for n_stimuli in (50, 200, 1000):
         for repeats in (2, 5, "2-6"):
@@ -446,6 +446,11 @@ def comparisons(draws):
             hits, done = bootstrap(draws, gain=0.4, **setting)
             line(f"one is better, {what}: misses", 0.05, hits[:, 0], done, misses=True)
     for what, setting in (
+        ("r2, a single target, 20 samples", {"n": 20, "targets": 1}),
+        (
+            "r2, a single target, AR(1) 0.9, 40 blocks of 40",
+            {"n": 1600, "blocks": 40, "noise": "AR(1) 0.9", "targets": 1},
+        ),
         ("r2, 5 folds of 20 samples", {"n": 100, "folds": 5}),
         ("r, 5 folds of 20 samples", {"n": 100, "folds": 5, "scorer": "r"}),
         ("r2, 6 runs of 50, AR(1) 0.5, Student's t", {"n": 300, "blocks": 50, "noise": "AR(1) 0.5"}),
@@ -485,6 +490,23 @@ def depths(draws):
         line(what, 0.05, *centres(draws, n_subjects=n_subjects, skewed=True), misses=True)
 
 
+READING = {
+    "permutations": """Predictions and responses have nothing in common: one p in twenty should be 0.05 or less.
+Brackets: what a scheme is not for (drift, runs or blocks hardly longer than the noise remembers, rows of a series).""",
+    "many": """How often anything at all is found among 30 targets without an effect, and the share of false ones among
+what is found where 10 of them have one. FDR of correlated targets may be on the safe side.""",
+    "refits": """The same for whole cross-validations, in which the model is fitted again to every arrangement.
+Brackets: predictions held fixed, which cross_validate does only with a single fold.""",
+    "comparisons": """Equal models: the share of p of 0.05 or less. One is better (errors 0.6 as large): the share of
+intervals that do not hold the true difference.""",
+    "maps": """Maps of noise, smooth in time: how often any cluster or point is called significant.""",
+    "choices": """An untrained control is as good as the network: how often the chosen layer is called better. Then what
+the best of many useless layers seems to score, and what it does.""",
+    "depths": """The share of intervals that do not hold the true centre of mass of the layers.""",
+    "ceilings": """Means of many estimates against the truth; the least favourable design of each; then whether the
+ceiling is what the true signal reaches.""",
+    "power": """How often effects of growing size are found. Column 0 is without an effect; the step is at the end.""",
+}
 PARTS = {
     "permutations": permutations,
     "many": many,
@@ -498,12 +520,13 @@ PARTS = {
 }
 
 
-def main(draws=5000, *parts):
+def main(draws=4000, *parts):
     start = time.process_time()
-    print(f"{draws} draws")
     for part in parts or PARTS:
+        print(f"{READING[part]} {draws} draws.\n")
         PARTS[part](draws)
-    print(f"\n{time.process_time() - start:.0f} CPU s")
+        print()
+    print(f"{time.process_time() - start:.0f} CPU s")
 
 
 if __name__ == "__main__":

@@ -362,7 +362,9 @@ def _widening(arrays: tuple[Any, Any, Any], plan: _Plan, scorer: str, parts: lis
     each = np.concatenate(alike)
     # Contributions sum to zero in a fold, so that those of independent blocks are a little unlike each other.
     correlation = each.mean() + len(plan.members) / plan.n_blocks if each.size else 0.0
-    return float(np.sqrt(1 + 2 * max(correlation, 0.0)))
+    # Less than its standard error is no sign of dependence, and would only make the test too careful.
+    by_chance = 1 / np.sqrt(plan.n_blocks * max(each.size, 1))
+    return float(np.sqrt(1 + 2 * correlation)) if correlation > by_chance else 1.0
 
 
 def _weights(plan: _Plan) -> Array:
