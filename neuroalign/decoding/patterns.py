@@ -47,20 +47,44 @@ def activation_patterns(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float
 
 
 def _patterns_of_many(X: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64]:
-    """Patterns of more outputs than there are directions in the inputs: nothing of outputs by outputs is made.
+    """Patterns of more outputs than there are directions in the inputs: nothing of outputs by outputs is made."""
+    root = decoded_root(X)
+    return patterns_from_power(root, decoded_power(root, coef), coef)
 
-    With ``X = Q R`` and ``s = Q B``, ``X's (s's)^+`` is ``R' (B B')^+ B``.
+
+def decoded_root(X: NDArray[Any]) -> NDArray[np.float64]:
+    """R of ``X = Q R`` with fewer rows than X, or X itself.
+
+    With ``s = X coef = Q B``, the patterns ``X's (s's)^+`` are ``R' (B B')^+ B``. ``B B'`` is a sum over outputs, so
+    that blocks of them can be added up: see `decoded_power` and `patterns_from_power`.
     """
+    return np.asarray(np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X, np.float64)
+
+
+def decoded_power(root: NDArray[np.float64], coef: NDArray[Any]) -> NDArray[np.float64]:
+    """``B B'`` of some outputs, each brought to a size of one; those with NaN are left out."""
+    decoded, _ = _decoded(root, coef[:, np.isfinite(coef).all(axis=0)])
+    return decoded @ decoded.T
+
+
+def patterns_from_power(
+    root: NDArray[np.float64], power: NDArray[np.float64], coef: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Patterns of some outputs, from ``B B'`` of all of them."""
     known = np.isfinite(coef).all(axis=0)
     out = np.full(coef.shape, np.nan)
-    root = np.asarray(np.linalg.qr(X, mode="r") if len(X) > X.shape[1] else X, np.float64)
-    decoded = root @ coef[:, known]
-    size = np.sqrt(np.square(decoded).sum(axis=0))  # outputs may have very different units
-    size = np.where(size > 0, size, 1.0)
-    decoded /= size
-    inverse = np.linalg.pinv(decoded @ decoded.T, rcond=_cut(len(root), coef.dtype), hermitian=True)
+    decoded, size = _decoded(root, coef[:, known])
+    inverse = np.linalg.pinv(power, rcond=_cut(len(root), coef.dtype), hermitian=True)
     out[:, known] = root.T @ (inverse @ decoded) / size
     return out
+
+
+def _decoded(root: NDArray[np.float64], coef: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """B of some outputs over their sizes, and these: outputs may have very different units."""
+    decoded = root @ coef
+    size = np.sqrt(np.square(decoded).sum(axis=0))
+    size = np.where(size > 0, size, 1.0)
+    return decoded / size, size
 
 
 def _cut(n: int, dtype: Any) -> float:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.decoding.patterns import activation_patterns
+from neuroalign.decoding.patterns import activation_patterns, decoded_power, decoded_root, patterns_from_power
 from neuroalign.errors import ConfigError
 from neuroalign.linear import RidgeModel
-from neuroalign.protocol import check_shape
-from neuroalign.solvers import ridge, ridge_loo
+from neuroalign.linear._chunked import RidgeChunks
+from neuroalign.protocol import Labels, Samples, check_shape
+from neuroalign.solvers import RidgePlan, ridge_loo, ridge_plan, ridge_refit
 
 
 class RidgeDecoder(RidgeModel):
@@ -94,6 +97,10 @@ class RidgeDecoder(RidgeModel):
         return self._per_feature(self.solution_patterns_)
 
     _state_names = RidgeModel._state_names | {"solution_patterns_"}
+    _block_state = RidgeModel._block_state | {"solution_patterns_"}
+
+    def _stored(self) -> dict[str, tuple[str, Labels]]:
+        return super()._stored() | {"patterns": ("solution_patterns_", self.feature_labels_)}
 
     def _check_state(self) -> None:
         super()._check_state()
@@ -102,14 +109,18 @@ class RidgeDecoder(RidgeModel):
     def _solve(self, X: NDArray[Any], Y: NDArray[Any], folds: Any) -> None:
         super()._solve(X, Y, folds)
         if self.renormalise and self._learned().any():
-            self._stretch(X, Y, folds)
+            self._stretch(Y, self._held_out(X, folds, str(np.result_type(X, Y))))
         centred = (X - X.mean(axis=0, dtype=np.float64)).astype(X.dtype, copy=False)
         self.solution_patterns_ = activation_patterns(centred, self.solution_coef_)
 
-    def _stretch(self, X: NDArray[Any], Y: NDArray[Any], folds: Any) -> None:
-        """Bring held-out predictions to the moments of the training targets, by weights and intercepts."""
-        known = self._learned()
-        alpha, options = self.solution_alphas_[known], {"standardize": self.standardize}
+    def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> DecoderChunks:
+        shared = self._ridge_chunks(X, samples, groups, dtype)
+        held_out = self._held_out(X, self._folds(X, samples, groups), dtype) if self.renormalise else []
+        root = decoded_root(np.asarray(X, np.float64) - X.mean(axis=0, dtype=np.float64))
+        return DecoderChunks(shared.plan, shared.shared, held_out=held_out, root=root)
+
+    def _held_out(self, X: NDArray[Any], folds: Any, dtype: str) -> list[HeldOut | EachLeftOut]:
+        """What predictions of held-out samples need of the responses, for each fold or a closed form."""
         if isinstance(folds, str):  # a closed form, which leaves out every sample in turn
             if self.standardize:
                 raise ConfigError(
@@ -119,15 +130,83 @@ class RidgeDecoder(RidgeModel):
                     where="cv",
                     fix="cv=5, or renormalise=False",
                 )
-            predicted = ridge_loo(X, Y[:, known], alpha=alpha)
-        else:
-            held_out = []
-            for train, test in folds:
-                coef, intercept = ridge(X[train], Y[train][:, known], alpha=alpha, **options)
-                held_out.append(X[test] @ coef + intercept)
-            predicted = np.concatenate(held_out).astype(np.float64)
+            return [EachLeftOut(X)]
+        options: dict[str, Any] = {"folds": None, "standardize": self.standardize, "dtype": dtype}
+        return [HeldOut(ridge_plan(X[train], alphas=[1.0], **options), train, X[test]) for train, test in folds]
+
+    def _stretch(self, Y: NDArray[Any], held_out: list[HeldOut | EachLeftOut]) -> None:
+        """Bring held-out predictions to the moments of the training targets, by weights and intercepts."""
+        known = self._learned()
+        predicted = np.concatenate([fold.predict(Y[:, known], self.solution_alphas_[known]) for fold in held_out])
+        predicted = predicted.astype(np.float64)
         mean, spread = Y.mean(axis=0, dtype=np.float64)[known], Y.std(axis=0, dtype=np.float64)[known]
         shrunk = predicted.std(axis=0)
         gain = np.where(shrunk > 0, spread / np.where(shrunk > 0, shrunk, 1.0), 1.0)
         self.solution_coef_[:, known] *= gain
         self.solution_intercept_[known] = (self.solution_intercept_[known] - predicted.mean(axis=0)) * gain + mean
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One fold: the eigenbasis of its training rows, these rows, and the responses of its test rows."""
+
+    plan: RidgePlan
+    train: NDArray[np.intp]
+    x: NDArray[Any]
+
+    def predict(self, Y: NDArray[Any], alphas: NDArray[np.float64]) -> NDArray[Any]:
+        """Predictions of the test rows, (n_test, t)."""
+        coef, intercept = ridge_refit(self.plan, Y[self.train], alphas)
+        return np.asarray(self.x @ coef + intercept)
+
+
+@dataclass(frozen=True)
+class EachLeftOut:
+    """Every sample in turn, in closed form."""
+
+    x: NDArray[Any]
+
+    def predict(self, Y: NDArray[Any], alphas: NDArray[np.float64]) -> NDArray[Any]:
+        """Predictions of all rows, (n, t)."""
+        return np.asarray(ridge_loo(self.x, Y, alpha=alphas))
+
+
+@dataclass(frozen=True)
+class DecoderChunks(RidgeChunks):
+    """The plan of a decoder: what it decodes is stretched block by block, patterns follow when all weights are known.
+
+    Attributes
+    ----------
+    held_out : list of HeldOut or EachLeftOut
+        Folds of the stretch; empty without.
+    root : ndarray
+        From `decoded_root`.
+    power : ndarray, optional
+        From `decoded_power`, of all outputs.
+    """
+
+    held_out: list[HeldOut | EachLeftOut] = field(default_factory=list)
+    root: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    power: NDArray[np.float64] | None = None
+    later: ClassVar[tuple[str, ...]] = ("patterns",)
+
+    def _kept(self, model: Any, Y: NDArray[Any], result: Any) -> Any:
+        fitted = super()._kept(model, Y, result)
+        if self.held_out and fitted._learned().any():
+            fitted._stretch(Y, self.held_out)
+        fitted.solution_patterns_ = np.full_like(fitted.solution_coef_, np.nan)  # not known yet
+        return fitted
+
+    def gather(self, coefs: Iterable[NDArray[Any]]) -> DecoderChunks:
+        """Give the plan with what patterns need of the weights of all outputs."""
+        power = np.zeros((len(self.root), len(self.root)))
+        for coef in coefs:
+            power += decoded_power(self.root, coef.reshape(self.root.shape[1], -1))
+        return replace(self, power=power)
+
+    def finish(self, coef: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Patterns of a block."""
+        if self.power is None:
+            raise RuntimeError("finish comes after gather")
+        flat = coef.reshape(self.root.shape[1], -1)
+        return {"patterns": patterns_from_power(self.root, self.power, flat).astype(coef.dtype)}

@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
-from neuroalign.errors import SchemaError, warn
+from neuroalign.errors import ConfigError, SchemaError, warn
 from neuroalign.evaluation.folds import CLOSED_FORMS, check_independent, resolve_cv
 from neuroalign.evaluation.splits import Fold
 from neuroalign.linear._chunked import RidgeChunks, WholeFit
 from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
 from neuroalign.solvers import default_alphas, ridge_cv, ridge_plan
+from neuroalign.solvers.chunked import check_choice
 
 #: A grid given by the user that ends where more than this share of targets wants to be gets a warning.
 EDGE_SHARE = 0.1
@@ -73,7 +74,14 @@ class LinearModel(LabelledEstimator):
     )
 
     def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> Any:
-        """What all blocks of targets share; its ``fit(model, Y)`` gives a copy of the model with a solution."""
+        """What all blocks of targets share; its ``fit(model, Y, place)`` gives a copy of the model with a solution."""
+        if not self.separable_targets:
+            raise ConfigError(
+                f"{type(self).__name__} cannot be fitted block by block where its targets choose penalties together.",
+                expected="a penalty for each target",
+                got=self.alpha_per_target,
+                fix="fit it in memory, on as many targets at a time as fit",
+            )
         return WholeFit(X, samples, groups)
 
     def _stored(self) -> dict[str, tuple[str, Labels]]:
@@ -222,16 +230,21 @@ class RidgeModel(LinearModel):
     def _plan_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> Any:
         if (type(self)._fit, type(self)._solve) != (RidgeModel._fit, RidgeModel._solve):  # a subclass that does more
             return super()._plan_chunks(X, samples, groups, dtype)
+        return self._ridge_chunks(X, samples, groups, dtype)
+
+    def _ridge_chunks(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None, dtype: str) -> RidgeChunks:
+        folds = self._folds(X, samples, groups)
+        check_choice(self.alpha_per_target, 0 if isinstance(folds, str) else len(folds))
         plan = ridge_plan(
             X,
             alphas=self._grid(X),
-            folds=self._folds(X, samples, groups),
+            folds=folds,
             scorer=self.scorer,
             fit_intercept=self.fit_intercept,
             standardize=self.standardize,
             dtype=dtype,
         )
-        return RidgeChunks(plan)
+        return RidgeChunks(plan, None if self.alpha_per_target is True else self.alpha_per_target)
 
     def _grid(self, X: NDArray[Any]) -> ArrayLike:
         given = self._given_alphas()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Callable, Mapping, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,22 +13,29 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import clone
 
 from neuroalign import storage
-from neuroalign.align import check_same_samples
 from neuroalign.compute import Outcome, progress, run_pieces
 from neuroalign.errors import ConfigError, NeuroalignError, SchemaError, warn
-from neuroalign.linear._chunked import Block, Job, block_digest, fit_block, predict_block, with_solution
-from neuroalign.linear._ridge import EDGE_SHARE, LinearModel, narrow_grid
-from neuroalign.protocol import Labels, Samples, load_model, read_labels, save_model
+from neuroalign.linear._chunked import (
+    Job,
+    block_digest,
+    finish_block,
+    fit_block,
+    predict_block,
+    read_flat,
+    score_block,
+    scores_name,
+    with_solution,
+)
+from neuroalign.linear._inputs import VERSION, Inputs, block_size, hollow
+from neuroalign.linear._ridge import EDGE_SHARE, narrow_grid
+from neuroalign.metrics import SCORERS
+from neuroalign.protocol import Labels, Samples, load_model, save_model
 from neuroalign.schema import stamp
 from neuroalign.storage import pieces as parts
 
-VERSION = 1
-BLOCK_BYTES = 64 << 20  # responses and weights of a block
-TILE = 256  # blocks are multiples of what solvers take at a time, so that their sums are the same
-LEAST_BLOCKS = 16  # so that there is something to share out
+_PREDICTING = ("coef", "intercept")  # what predictions are made of
 
 
 def fit_to_store(
@@ -45,14 +54,18 @@ def fit_to_store(
     """Fit any number of targets, block by block, into a store.
 
     Memory holds the features and one block of targets (a worker), however many there are. What depends on the
-    features only, such as eigendecompositions, is computed once and given to each worker once. Every block is a file
-    of its own for each result. A block counts when its files are on the disk with their sha256; after a kill or an
-    error the same call fits only what is missing.
+    features only, such as the eigendecompositions of ridge models, is computed once and given to each worker once.
+    Every block is a file of its own for each result. A block counts when its files are on the disk with their sha256;
+    after a kill or an error the same call fits only what is missing.
+
+    Where targets choose their penalties together (``alpha_per_target=False`` or ``"pooled"``), a first pass over the
+    blocks stores the score of every penalty, and a second one fits with what follows from all of them. Patterns of
+    decoders follow from all weights, in a last pass.
 
     Parameters
     ----------
-    estimator : RidgeEncoder, BandedRidgeEncoder, TRFEncoder, ...
-        A linear model that learns each target on its own. It is not changed.
+    estimator : RidgeEncoder, RidgeDecoder, BandedRidgeEncoder, TRFEncoder
+        The model. It is not changed. A scorer may be a function; for worker processes it is one that they can import.
     X : DataArray or array, shape (n_samples, n_features)
         Features, in memory.
     y : DataArray or array, shape (n_samples, *targets)
@@ -67,24 +80,29 @@ def fit_to_store(
     test : (X, y), optional
         Held-out samples. The store then has ``score``, one a target.
     executor : {"serial", "processes"}, Executor or dask.distributed.Client
-        Where blocks are fitted. Results do not depend on it. Workers of a cluster need the same folders.
+        Where blocks are fitted. Results depend neither on it nor on the size of blocks. Workers of a cluster need the
+        same folders.
     n_workers : int, optional
         Number of worker processes; by default one a CPU.
     chunk : int, optional
-        Targets a block, by default about 64 MB. With several target dimensions blocks are slabs of the first ones.
+        Targets a block, by default about 64 MB; multiples of 256 are fastest. With several target dimensions blocks
+        are slabs of the first ones.
     resume : bool
         Go on with what an earlier call left, or give what it finished. False starts anew.
 
     Returns
     -------
     pathlib.Path
-        The store: ``coef``, ``intercept``, ``alphas``, ``cv_scores``, ``masked`` (targets with NaN), ``score``, and of
-        banded models ``band_weights`` (along ``space``) for `neuroalign.storage.open`, and a model for `load_fitted`.
+        The store: ``coef``, ``intercept``, ``alphas``, ``cv_scores``, ``masked`` (targets with NaN), ``score``; of
+        banded models ``band_weights`` (along ``space``), of decoders ``patterns``; of targets that choose together
+        ``scores`` (alpha, *targets), or ``fold_scores`` where they are pooled. For `neuroalign.storage.open`, and with
+        a model for `load_fitted`.
 
     Raises
     ------
     ConfigError
-        If the estimator cannot be fitted in blocks, or a result of other inputs or parameters is there.
+        If the estimator cannot be fitted in blocks, or a result of other inputs or parameters is there: the error
+        says what differs.
     AlignmentError, LabelsLostError, SchemaError
         As in ``fit``.
     IntegrityError
@@ -104,41 +122,117 @@ def fit_to_store(
     >>> load_fitted(path, isel={"target": [3, 7]}).predict(X).shape
     (60, 2)
     """
-    inputs = _Inputs.of(estimator, X, y, groups, test)
-    wanted = _block_size(inputs, chunk)
-    shape = parts.piece_shape(inputs.labels.shape, wanted)
-    key = inputs.key(shape, groups)
-    finished = parts.earlier(path, key) if resume else None
-    plan = None if finished is not None else inputs.plan(groups)
+    inputs = Inputs.of(estimator, X, y, groups, test)
+    _check_travels(inputs.model.scorer, executor)
+    shape = parts.piece_shape(inputs.labels.shape, block_size(inputs, chunk))
+    made_from = inputs.made_from(shape, groups)
+    key = storage.step_key("fit_to_store", {name: part for name, (part, _) in made_from.items()}, version=VERSION)
+    finished = parts.earlier(path, key, made_from) if resume else None
     if finished is not None:
         pieces = parts.Pieces(Path(path), Path(path), key, inputs.labels.shape, shape)
         _check_inputs(inputs, pieces, dict(enumerate(finished)))
         return Path(path)
+    plan = inputs.plan(groups)
     empty = inputs.empty(plan)
-    pieces = parts.begin(path, inputs.template(empty), inputs.stored_dims(empty), shape, key=key, resume=resume)
+    template, dims = inputs.template(empty, plan), inputs.stored_dims(empty)
+    pieces = parts.begin(path, template, dims, shape, key=key, made_from=made_from, resume=resume)
     with pieces.held():
-        save_model(empty, pieces.folder / "model")  # now, so that what cannot be saved is known before the work
-        notes = pieces.notes()
-        _check_inputs(inputs, pieces, notes)
-        missing = [k for k in range(len(pieces)) if k not in notes]
+        _save(empty, pieces.folder)  # now, so that what cannot be saved is known before the work
+        first = replace(pieces, stage="scores")
+        _check_inputs(inputs, pieces, first.notes() | pieces.notes())
+        work = _Work(inputs, executor, n_workers)
+        job = inputs.job(empty, plan, pieces)
+        if plan.together:
+            work.run("scores", score_block, replace(job, pieces=first))
+            job = replace(job, plan=plan.choose(_scores(job), inputs.labels.size))
+        work.run("fit", fit_block, job)
+        if plan.later:
+            known = (read_flat(job, k, "coef") for k in range(len(pieces)))
+            last = replace(job, plan=plan.gather(known), pieces=replace(pieces, stage="last"))
+            work.run(" and ".join(plan.later), finish_block, last)
+        _conclude(empty, pieces.notes(verify=False), inputs.labels.size)
+        _save(empty, pieces.folder)
+    return pieces.finish(model=type(empty).__name__, made_from=made_from)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Who fits the blocks."""
+
+    inputs: Inputs
+    executor: Any
+    n_workers: int | None
+
+    def run(self, what: str, function: Callable[[Any, Job], None], job: Job) -> None:
+        """Do what is missing of one pass over the blocks."""
+        pieces = job.pieces
+        done = pieces.notes(verify=False)
+        missing = [k for k in range(len(pieces)) if k not in done]
         outcome = run_pieces(
-            fit_block,
-            lambda i: inputs.block(missing[i], pieces),
+            function,
+            lambda i: self.inputs.block(missing[i], pieces),
             len(missing),
-            shared=inputs.job(empty, plan, pieces),
-            executor=executor,
-            n_workers=n_workers,
+            shared=job,
+            executor=self.executor,
+            n_workers=self.n_workers,
             folder=pieces.folder,
-            progress=f"{type(estimator).__name__}: {len(missing)} of {len(pieces)} blocks",
+            progress=f"{type(job.model).__name__}, {what}: {len(missing)} of {len(pieces)} blocks",
         )
         _refuse_failures(outcome, missing, pieces)
-        _conclude(empty, pieces.notes(verify=False), inputs.labels.size)
-        save_model(empty, pieces.folder / "model")
-    return pieces.finish(model=type(empty).__name__)
+
+
+def _scores(job: Job) -> Iterator[NDArray[np.float64]]:
+    """Scores of the first pass, block by block, (n_folds, n_alphas, t)."""
+    for k in range(len(job.pieces)):
+        values = read_flat(job, k, scores_name(job.leading))
+        yield values.reshape(-1, *values.shape[-2:])
+
+
+def _check_travels(scorer: Any, executor: Any) -> None:
+    """Refuse a function that worker processes cannot import."""
+    if isinstance(scorer, str) or executor != "processes":
+        return
+    try:
+        pickle.dumps(scorer)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            "This scorer cannot be sent to worker processes.",
+            expected="a function that is defined at the top of a module",
+            got=scorer,
+            where="scorer",
+            fix="define it there, or use executor='serial'",
+        ) from error
+
+
+def _save(empty: Any, folder: Path) -> None:
+    """Save the model; a function as scorer is not part of it, and has to be given to `load_fitted`."""
+    saved = copy.copy(empty)
+    if not isinstance(saved.scorer, str):
+        saved.scorer = next(iter(SCORERS))
+    save_model(saved, folder / "model")
+
+
+class _LostScorer:
+    """Stands for a function that was not given to `load_fitted`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, y_true: ArrayLike, y_pred: ArrayLike) -> NDArray[np.float64]:
+        raise ConfigError(
+            "The scorer of this model is a function, which a store does not hold.",
+            expected=self.name,
+            where="scorer",
+            fix="load_fitted(path, scorer=...)",
+        )
 
 
 def load_fitted(
-    path: str | os.PathLike[str], *, isel: Mapping[str, Any] | None = None, sel: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    *,
+    isel: Mapping[str, Any] | None = None,
+    sel: Mapping[str, Any] | None = None,
+    scorer: Callable[..., Any] | None = None,
 ) -> Any:
     """Load a fitted model from a store, for some of its targets.
 
@@ -150,6 +244,8 @@ def load_fitted(
         Targets by position along their dimensions; only their weights are read.
     sel : mapping of str to label, slice or list, optional
         Targets by label.
+    scorer : callable, optional
+        Where the model was fitted with a function as scorer: that function, for ``score`` and ``score_map``.
 
     Returns
     -------
@@ -164,6 +260,8 @@ def load_fitted(
         If it holds no model, or has no such target.
     """
     ds, model = _open(path)
+    if ds.attrs["scorer"] not in SCORERS:
+        model.scorer = _LostScorer(ds.attrs["scorer"]) if scorer is None else scorer
     chosen = ds[[*model._stored(), "masked"]]
     targets = chosen["masked"].dims
     for kind, picks in (("isel", isel), ("sel", sel)):
@@ -217,16 +315,22 @@ def predict_to_store(
     values, samples = empty._open_x(X, fitting=False)
     labels = _labels(ds["masked"], empty.target_labels_)
     manifest = storage.verify(model, "none")
-    key = storage.step_key("predict_to_store", values, samples.coords, manifest["checksum"], version=VERSION)
-    if resume and parts.earlier(path, key) is not None:
+    made_from = {
+        "X": (storage.content_key(values), ""),
+        "labels of X": (storage.content_key(samples.coords), ""),
+        "model": (manifest["checksum"], str(model)),
+    }
+    key = storage.step_key("predict_to_store", {n: part for n, (part, _) in made_from.items()}, version=VERSION)
+    if resume and parts.earlier(path, key, made_from) is not None:
         return Path(path)
     dtype = with_solution(empty, _nothing(empty), np.zeros(0, bool))._predict(values, samples).dtype
     template = _predictions(labels, samples, dtype)
-    pieces = parts.begin(path, template, labels.dims, tuple(manifest["chunk"]), key=key, resume=resume)
+    chunk = tuple(manifest["chunk"])
+    pieces = parts.begin(path, template, labels.dims, chunk, key=key, made_from=made_from, resume=resume)
     with pieces.held():
         done = pieces.notes()
         missing = [k for k in range(len(pieces)) if k not in done]
-        stored = {name: ds[name].variable for name in (*empty._stored(), "masked")}
+        stored = {name: ds[name].variable for name in (*_PREDICTING, "masked")}
 
         def block(i: int) -> tuple[int, dict[str, xr.Variable]]:
             region = dict(zip(ds["masked"].dims, pieces.region(missing[i]), strict=True))
@@ -244,188 +348,7 @@ def predict_to_store(
             progress=f"predict: {len(missing)} of {len(pieces)} blocks",
         )
         _refuse_failures(outcome, missing, pieces)
-    return pieces.finish()
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """Features in memory, responses where they are."""
-
-    model: Any
-    x: NDArray[Any]
-    samples: Samples
-    y: xr.Variable
-    labels: Labels
-    dims: tuple[str, ...]
-    x_test: NDArray[Any] | None = None
-    samples_test: Samples | None = None
-    y_test: xr.Variable | None = None
-    dims_test: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, estimator: Any, X: Any, y: Any, groups: ArrayLike | None, test: tuple[Any, Any] | None) -> _Inputs:
-        _refuse_joint(estimator)
-        model = clone(estimator)
-        model._check_choices()
-        x, samples = model._open_x(X, fitting=True)
-        variable, along, labels = _responses(model, X, y, samples.n)
-        samples = (
-            replace(samples, coords={**along.coords, **samples.coords}) if isinstance(X, xr.DataArray) else samples
-        )
-        if samples.n < 2:
-            raise SchemaError("Too few samples.", expected="at least 2", got=f"n_samples={samples.n}")
-        inputs = cls(model, x, samples, variable, labels, (str(along.dim), *labels.dims))
-        return inputs if test is None else inputs._with_test(*test)
-
-    def _with_test(self, X: Any, y: Any) -> _Inputs:
-        x, samples = self.model._open_x(X, fitting=False)
-        turned = self.labels.arrange(y) if isinstance(y, xr.DataArray) else y
-        variable, along, labels = _responses(self.model, X, turned, samples.n)
-        variable = y.variable if isinstance(y, xr.DataArray) else variable  # read as it lies
-        self.labels.check_same(labels, "The targets of the held-out y")
-        dims = (str(along.dim), *labels.dims)
-        return replace(self, x_test=x, samples_test=samples, y_test=variable, dims_test=dims)
-
-    @property
-    def dtype(self) -> str:
-        """Of products with targets."""
-        single = self.x.dtype == np.float32 and self.y.dtype.kind == "f" and self.y.dtype.itemsize == 4
-        return "float32" if single else "float64"
-
-    def plan(self, groups: ArrayLike | None) -> Any:
-        return self.model._plan_chunks(self.x, self.samples, groups, self.dtype)
-
-    def key(self, shape: tuple[int, ...], groups: ArrayLike | None) -> str:
-        """Content key of all but the responses, whose blocks are compared one by one."""
-        features, targets = (
-            [list(labels.dims), list(labels.shape), {name: [list(d), v] for name, (d, v) in labels.coords.items()}]
-            for labels in (self.model.feature_labels_, self.labels)
-        )
-        return storage.step_key(
-            f"fit_to_store {type(self.model).__name__}",
-            {name: _plain(value) for name, value in self.model.get_params(deep=False).items()},
-            [self.x, self.samples.coords, self.samples.sfreq, features],
-            [str(self.y.dtype.newbyteorder("=")), targets, list(shape)],
-            [self.x_test, None if self.samples_test is None else self.samples_test.coords],
-            None if groups is None else np.asarray(groups),
-            version=VERSION,
-        )
-
-    def block(self, k: int, pieces: parts.Pieces) -> Block:
-        region = dict(zip(self.labels.dims, pieces.region(k), strict=True))
-        return Block(k, self.y.isel(region), None if self.y_test is None else self.y_test.isel(region))
-
-    def job(self, empty: Any, plan: Any, pieces: parts.Pieces) -> Job:
-        return Job(empty, plan, pieces, self.dims, self.dims_test, self.x_test, self.samples_test)
-
-    def empty(self, plan: Any) -> Any:
-        """The model, fitted for no target: what it learned from the features. A fit to noise tells the shapes."""
-        noise = np.random.default_rng(0).standard_normal((self.samples.n, 1)).astype(self.dtype)
-        fitted = plan.fit(self.model, noise)
-        for attribute, _ in fitted._stored().values():
-            setattr(fitted, attribute, getattr(fitted, attribute)[..., :0])
-        coords = {name: (dims, v[tuple(slice(0) for _ in dims)]) for name, (dims, v) in self.labels.coords.items()}
-        fitted.target_labels_ = replace(self.labels, shape=(0,) * len(self.labels.dims), coords=coords)
-        fitted.masked_targets_ = np.zeros(0, bool)
-        return fitted
-
-    def stored_dims(self, empty: Any) -> tuple[str, ...]:
-        return tuple(_stored_name(dim, empty) for dim in self.labels.dims)
-
-    def template(self, empty: Any) -> xr.Dataset:
-        """The store without its values, which take no memory."""
-        dims = self.stored_dims(empty)
-        coords: dict[str, Any] = {}
-        for name, (along, values) in self.labels.coords.items():
-            coords[_stored_name(name, empty)] = (tuple(_stored_name(dim, empty) for dim in along), values)
-        data: dict[str, Any] = {"masked": _hollow(dims, self.labels.shape, bool)}
-        for name, (attribute, labels) in empty._stored().items():
-            dtype = getattr(empty, attribute).dtype
-            data[name] = _hollow((*labels.dims, *dims), (*labels.shape, *self.labels.shape), dtype)
-            coords |= labels.coords
-        if self.y_test is not None:
-            data["score"] = _hollow(dims, self.labels.shape, np.float64)
-        for name, unit in (("alphas", "a.u."), ("cv_scores", "1"), ("score", "1")):
-            if name in data:
-                data[name] = (*data[name], {"units": unit})
-        scorer = self.model.scorer if isinstance(self.model.scorer, str) else _plain(self.model.scorer)
-        attrs = {"estimator": type(self.model).__name__, "scorer": scorer, **self.labels.attrs}
-        return stamp(xr.Dataset(data, coords, attrs), "fit_to_store", estimator=attrs["estimator"])
-
-
-def _refuse_joint(estimator: Any) -> None:
-    """Refuse a model that learns something of all targets together."""
-    if not isinstance(estimator, LinearModel):
-        fix, known = None, False
-    else:
-        more = {n for n in estimator._state_names if n.startswith("solution_")} - estimator._block_state
-        known, fix = estimator.separable_targets and not more, None if more else "alpha_per_target=True"
-    if not known:
-        raise ConfigError(
-            "This model cannot be fitted block by block.",
-            expected="a linear model of neuroalign that learns each target on its own, such as RidgeEncoder",
-            got=estimator,
-            fix=fix,
-        )
-
-
-def _responses(model: Any, X: Any, y: Any, n: int) -> tuple[xr.Variable, Samples, Labels]:
-    """Responses with their labels, unread."""
-    model._check_labels(isinstance(X, xr.DataArray), isinstance(y, xr.DataArray))
-    if not isinstance(y, xr.DataArray):
-        shape = np.shape(y)
-        y = xr.DataArray(y, dims=("sample", *Labels.plain(shape[1:]).dims)) if shape else xr.DataArray(y)
-    elif isinstance(X, xr.DataArray):
-        check_same_samples(X, y)
-    if y.ndim < 2:
-        raise SchemaError(
-            "There is only one target.", expected="a dimension of targets", got=y.dims, fix="use fit(X, y)"
-        )
-    if y.dtype.kind not in "fiub":
-        raise SchemaError("Values must be real numbers.", expected="float or int", got=y.dtype, where="y")
-    samples, labels = read_labels(y)
-    if samples.n != n or not labels.size:
-        raise SchemaError("X and y do not fit together.", expected=f"{n} samples and at least one target", got=y.sizes)
-    return y.variable, samples, labels
-
-
-def _block_size(inputs: _Inputs, chunk: int | None) -> int:
-    if chunk is not None:
-        if isinstance(chunk, bool) or not isinstance(chunk, int | np.integer) or chunk < 1:
-            raise ConfigError("chunk is a number of targets.", expected="an integer >= 1", got=chunk, where="chunk")
-        return int(chunk)
-    n = inputs.samples.n + (0 if inputs.x_test is None else len(inputs.x_test)) + inputs.x.shape[1]
-    fits = BLOCK_BYTES // (np.dtype(inputs.dtype).itemsize * n)
-    size = min(fits, -(-inputs.labels.size // LEAST_BLOCKS))
-    size = max(TILE, size // TILE * TILE)
-    stored = _stored_block(inputs.y, inputs.labels.dims[-1])
-    if stored is not None and stored % TILE == 0 and stored <= 2 * size:  # so that no file is read twice
-        size = max(1, size // stored) * stored
-    return int(size)
-
-
-def _stored_block(y: xr.Variable, dim: str) -> int | None:
-    """How many targets are stored together."""
-    if y.chunks is not None:
-        return int(y.chunks[y.dims.index(dim)][0])
-    length = y.encoding.get("preferred_chunks", {}).get(dim)
-    return None if length is None else int(length)
-
-
-def _plain(value: Any) -> Any:
-    """A parameter as something that has a content key."""
-    try:
-        storage.content_key(value)
-    except ConfigError:
-        name = getattr(value, "__qualname__", None)
-        return repr(value) if name is None else f"{value.__module__}.{name}"
-    return value
-
-
-def _stored_name(name: str, empty: Any) -> str:
-    """Name of a dimension or coordinate of targets in a store: not one that the features have."""
-    taken = {n for _, labels in empty._stored().values() for n in (*labels.dims, *labels.coords)}
-    return f"{name}_out" if name in taken else name
+    return pieces.finish(made_from=made_from)
 
 
 def _labels(stored: xr.DataArray, labels: Labels) -> Labels:
@@ -440,14 +363,10 @@ def _labels(stored: xr.DataArray, labels: Labels) -> Labels:
     return replace(labels, shape=stored.shape, coords=coords)
 
 
-def _hollow(dims: Sequence[str], shape: Sequence[int], dtype: Any) -> tuple[Any, ...]:
-    return tuple(dims), np.broadcast_to(np.zeros((), dtype), tuple(shape))
-
-
 def _predictions(labels: Labels, samples: Samples, dtype: Any) -> xr.Dataset:
     dim = samples.dim or "sample"
     coords: dict[str, Any] = {n: ((dim,), v) for n, v in samples.coords.items() if n not in labels.dims}
-    data = {"prediction": _hollow((dim, *labels.dims), (samples.n, *labels.shape), dtype)}
+    data = {"prediction": hollow((dim, *labels.dims), (samples.n, *labels.shape), dtype)}
     return stamp(xr.Dataset(data, {**labels.coords, **coords}, dict(labels.attrs)), "predict_to_store")
 
 
@@ -464,7 +383,7 @@ def _open(path: str | os.PathLike[str]) -> tuple[xr.Dataset, Any]:
     return ds, load_model(Path(path) / "model")
 
 
-def _check_inputs(inputs: _Inputs, pieces: parts.Pieces, notes: Mapping[int, Any]) -> None:
+def _check_inputs(inputs: Inputs, pieces: parts.Pieces, notes: Mapping[int, Any]) -> None:
     """Refuse to go on with blocks that were fitted to other responses than these."""
     job = inputs.job(inputs.model, None, pieces)
     with progress("compare finished blocks", len(notes), show=None if notes else False) as advance:

@@ -2,7 +2,7 @@
 
 from neuroalign.solvers.alphas import convert_alpha
 from neuroalign.solvers.banded import BandedRidgeCVResult, banded_ridge_cv
-from neuroalign.solvers.chunked import RidgePlan, ridge_chunk, ridge_plan
+from neuroalign.solvers.chunked import RidgePlan, ridge_chunk, ridge_plan, ridge_refit, ridge_scores
 from neuroalign.solvers.kernel import KernelRidgeCVResult, kernel_matrix, kernel_ridge_cv, kernel_ridge_predict
 from neuroalign.solvers.pls import PLSCVResult, pls_cv
 from neuroalign.solvers.prior import PriorRidgeResult, WeightPrior, prior_ridge, weight_prior
@@ -33,6 +33,8 @@ __all__ = [
     "ridge_cv",
     "ridge_loo",
     "ridge_plan",
+    "ridge_refit",
+    "ridge_scores",
     "trf_cv",
     "trf_errors",
     "trf_lags",

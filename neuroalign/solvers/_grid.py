@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError
+from neuroalign.solvers._exact import ExactMean
 
 __all__ = [
     "POOLED",
@@ -63,10 +64,16 @@ def choose(
     if per_target:
         best = filled.argmax(axis=0)
     else:
-        mean = filled[:, scored].mean(axis=1) if scored.any() else np.zeros(len(grid))
-        best = np.full(scores.shape[1], mean.argmax())
+        best = np.full(scores.shape[1], int(np.argmax([_mean(row[scored]) for row in filled])))
     alphas = np.where(scored, grid[order][best], np.nan)
     return alphas, np.take_along_axis(ranked, best[None], axis=0)[0]
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """A mean that does not depend on the order of the targets."""
+    mean = ExactMean()
+    mean.add(values)
+    return mean.value()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,18 @@ from neuroalign.solvers._memory import in_shrinking_tiles
 from neuroalign.solvers._plan import Plan
 from neuroalign.solvers._tile import Tile, load_tile, refit_tile, score_tile
 
-__all__ = ["TILE", "Path", "Weights", "check_choice", "check_scorer", "check_tile", "in_tiles", "solve_path"]
+__all__ = [
+    "TILE",
+    "Path",
+    "Weights",
+    "check_choice",
+    "check_scorer",
+    "check_tile",
+    "in_tiles",
+    "refit_path",
+    "score_path",
+    "solve_path",
+]
 
 TILE = 256  # targets at a time: a tile stays in cache
 _TILE_CUDA = 4096
@@ -90,13 +101,10 @@ def solve_path(
 
     def score(here: slice, buffers: Buffers) -> None:
         part = load_tile(plan, y[:, here], buffers)
-        if closed is not None:
-            scores[:, here] = score_closed(plan, part, closed, scorer, grid / plan.scale**2, buffers)
-        else:
-            of_folds = score_tile(plan, part, scorer, buffers)
-            scores[:, here] = mean_over_folds(of_folds)
-            if kept is not None:
-                kept[:, :, here] = of_folds
+        of_folds = _score(plan, part, grid, closed, scorer, buffers)
+        scores[:, here] = mean_over_folds(of_folds)
+        if kept is not None:
+            kept[:, :, here] = of_folds
         if each:
             fit.refit(plan, part, choose(scores[:, here], grid, per_target=True)[0], here.start)
 
@@ -107,12 +115,59 @@ def solve_path(
     else:
         best, cv_scores, pooling = choose_pooled(kept, scores, grid)
 
-    def refit(here: slice, buffers: Buffers) -> None:
-        fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), best[here], here.start)
-
     if not each:  # the choice is known only now
-        in_tiles(refit, y, step)
+        _refit(plan, y, best, fit, step)
     return Path(best, scores, cv_scores, pooling, fit)
+
+
+def score_path(
+    plan: Plan, y: Array, grid: NDArray[np.float64], *, closed: str | None, scorer: str | Scorer, step: int
+) -> NDArray[np.float64]:
+    """Score every penalty for every target, (n_folds, n_alphas, t); a closed form counts as one fold.
+
+    Parameters
+    ----------
+    plan, y, grid, closed, scorer, step
+        As in `solve_path`.
+    """
+    scores = np.empty((1 if closed is not None else len(plan.folds), grid.size, y.shape[1]))
+
+    def score(here: slice, buffers: Buffers) -> None:
+        part = load_tile(plan, y[:, here], buffers)
+        scores[:, :, here] = _score(plan, part, grid, closed, scorer, buffers)
+
+    in_tiles(score, y, step, threads=not callable(scorer))  # a function of the caller may not bear them
+    return scores
+
+
+def refit_path(plan: Plan, y: Array, alphas: NDArray[np.float64], *, step: int) -> Weights:
+    """Weights on all samples, with a given penalty (t,) for every target; NaN where it is NaN.
+
+    Parameters
+    ----------
+    plan, y, step
+        As in `solve_path`.
+    alphas : ndarray, shape (t,)
+        Penalties in the units of the caller.
+    """
+    fit = Weights.empty(plan.back.shape[0], y, plan.dtype)
+    _refit(plan, y, alphas, fit, step)
+    return fit
+
+
+def _score(
+    plan: Plan, part: Tile, grid: NDArray[np.float64], closed: str | None, scorer: str | Scorer, buffers: Buffers
+) -> NDArray[np.float64]:
+    if closed is None:
+        return score_tile(plan, part, scorer, buffers)
+    return score_closed(plan, part, closed, scorer, grid / plan.scale**2, buffers)[None]
+
+
+def _refit(plan: Plan, y: Array, alphas: NDArray[np.float64], fit: Weights, step: int) -> None:
+    def refit(here: slice, buffers: Buffers) -> None:
+        fit.refit(plan, load_tile(plan, y[:, here], buffers, left_out=False), alphas[here], here.start)
+
+    in_tiles(refit, y, step)
 
 
 def in_tiles(work: Callable[[slice, Buffers], None], y: Array, step: int, *, threads: bool = True) -> int:

@@ -12,12 +12,24 @@ from neuroalign.errors import SchemaError
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, dtype_name, from_numpy, matrix
 from neuroalign.solvers._closed import as_folds
-from neuroalign.solvers._grid import check_alphas, edge_fractions
-from neuroalign.solvers._path import check_scorer, check_tile, solve_path
+from neuroalign.solvers._grid import check_alphas, edge_fractions, mean_over_folds
+from neuroalign.solvers._path import check_choice, check_scorer, check_tile, refit_path, score_path, solve_path
 from neuroalign.solvers._plan import Plan, make_plan
+from neuroalign.solvers._together import Choice, choose_together
 from neuroalign.solvers.ridge import RidgeCVResult
 
-__all__ = ["RidgePlan", "ridge_chunk", "ridge_plan"]
+__all__ = [
+    "Choice",
+    "RidgePlan",
+    "check_choice",
+    "choose_together",
+    "edge_fractions",
+    "mean_over_folds",
+    "ridge_chunk",
+    "ridge_plan",
+    "ridge_refit",
+    "ridge_scores",
+]
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ def ridge_plan(
     X: ArrayLike | Array,
     *,
     alphas: ArrayLike,
-    folds: Iterable[tuple[ArrayLike, ArrayLike]] | str,
+    folds: Iterable[tuple[ArrayLike, ArrayLike]] | str | None,
     scorer: str | Scorer = "r2",
     fit_intercept: bool = True,
     standardize: bool = False,
@@ -63,14 +75,15 @@ def ridge_plan(
     X : array-like or torch.Tensor, shape (n_samples, n_features)
         Features, finite.
     alphas, folds, scorer, fit_intercept, standardize : object
-        As in `ridge_cv`.
+        As in `ridge_cv`. ``folds=None`` is a plan for `ridge_refit` only.
     dtype : {"float32", "float64"}, optional
         Of the products with targets; by default that of X.
 
     Returns
     -------
     RidgePlan
-        For `ridge_chunk`; about ``(n_folds + 1) * n_features * (n_samples + n_features)`` numbers.
+        For `ridge_chunk`, or `ridge_scores` and `ridge_refit`; about
+        ``(n_folds + 1) * n_features * (n_samples + n_features)`` numbers.
 
     Raises
     ------
@@ -79,7 +92,8 @@ def ridge_plan(
     ConfigError
         If the grid, the folds or the scorer are not valid.
     """
-    x, grid, (split, closed) = matrix(X, "X", finite=True), check_alphas(alphas), as_folds(folds, standardize)
+    x, grid = matrix(X, "X", finite=True), check_alphas(alphas)
+    split, closed = (None, None) if folds is None else as_folds(folds, standardize)
     score, working = check_scorer(scorer, closed), dtype or dtype_name(x)
     plan = make_plan(
         x,
@@ -121,14 +135,15 @@ def ridge_chunk(plan: RidgePlan, Y: ArrayLike | Array) -> RidgeCVResult:
     >>> ridge_chunk(plan, X @ rng.standard_normal((3, 2)) + 5).alphas
     array([0.001, 0.001])
     """
-    y = matrix(Y, "Y", like=plan.plan.x)
-    if y.shape[0] != plan.n_samples:
-        raise SchemaError(
-            "X and Y differ in their number of samples.", expected=plan.n_samples, got=y.shape[0], where="Y"
-        )
-    step = check_tile(None, y)
+    y = _open(plan, Y)
     path = solve_path(
-        plan.plan, y, plan.alphas, closed=plan.closed, scorer=plan.scorer, alpha_per_target=True, step=step
+        plan.plan,
+        y,
+        plan.alphas,
+        closed=plan.closed,
+        scorer=plan.scorer,
+        alpha_per_target=True,
+        step=check_tile(None, y),
     )
     coef, intercept = path.weights.arrays()
     return RidgeCVResult(
@@ -140,3 +155,78 @@ def ridge_chunk(plan: RidgePlan, Y: ArrayLike | Array) -> RidgeCVResult:
         edge=edge_fractions(path.alphas, plan.alphas),
         pooling=path.pooling,
     )
+
+
+def ridge_scores(plan: RidgePlan, Y: ArrayLike | Array) -> NDArray[np.float64]:
+    """Score every penalty for a block of targets that choose together with others.
+
+    Parameters
+    ----------
+    plan : RidgePlan
+        From `ridge_plan`.
+    Y : array-like or torch.Tensor, shape (n_samples, n_targets)
+        The block.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_folds, n_alphas, n_targets)
+        Scores of held-out samples, NaN where there is none; a closed form counts as one fold.
+
+    Raises
+    ------
+    SchemaError
+        If the number of samples differs from that of the features.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X, test = rng.standard_normal((60, 3)), np.arange(60) < 30
+    >>> plan = ridge_plan(X, alphas=[1e-3, 1.0, 1e3], folds=[(test, ~test), (~test, test)])
+    >>> ridge_scores(plan, X @ rng.standard_normal((3, 2))).shape
+    (2, 3, 2)
+    """
+    y = _open(plan, Y)
+    return score_path(plan.plan, y, plan.alphas, closed=plan.closed, scorer=plan.scorer, step=check_tile(None, y))
+
+
+def ridge_refit(plan: RidgePlan, Y: ArrayLike | Array, alphas: ArrayLike) -> tuple[Array, Array]:
+    """Fit a block of targets with penalties that were chosen.
+
+    Parameters
+    ----------
+    plan : RidgePlan
+        From `ridge_plan`.
+    Y : array-like or torch.Tensor, shape (n_samples, n_targets)
+        The block.
+    alphas : array-like, shape (n_targets,)
+        A penalty for each target, of any size; NaN gives NaN weights.
+
+    Returns
+    -------
+    coef : Array, shape (n_features, n_targets)
+        Weights.
+    intercept : Array of float64, shape (n_targets,)
+        Offsets.
+
+    Raises
+    ------
+    SchemaError
+        If the number of samples differs from that of the features.
+
+    Examples
+    --------
+    >>> plan = ridge_plan(np.array([[0.0], [1.0], [2.0]]), alphas=[1.0], folds=None)
+    >>> ridge_refit(plan, [[1.0], [3.0], [5.0]], [2.0])
+    (array([[1.]]), array([2.]))
+    """
+    y = _open(plan, Y)
+    return refit_path(plan.plan, y, np.asarray(alphas, np.float64), step=check_tile(None, y)).arrays()
+
+
+def _open(plan: RidgePlan, Y: ArrayLike | Array) -> Array:
+    y = matrix(Y, "Y", like=plan.plan.x)
+    if y.shape[0] != plan.n_samples:
+        raise SchemaError(
+            "X and Y differ in their number of samples.", expected=plan.n_samples, got=y.shape[0], where="Y"
+        )
+    return y

@@ -14,7 +14,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from neuroalign.storage.manifest import MANIFEST, check, write_manifest
 __all__ = ["Pieces", "begin", "digest", "earlier", "piece_shape"]
 
 JOB, RECORDS, LOCK = ".job.json", ".records", ".lock"
+MadeFrom = Mapping[str, tuple[str, str]]
 INNER = 256  # targets that are decoded together, so that a few of them can be read
 
 
@@ -47,6 +48,8 @@ class Pieces:
         What it is made from.
     shape, chunk : tuple of int
         Lengths of the target dimensions, and of a piece along them.
+    stage : str
+        Name of a stage of the work. Each stage writes variables of its own and keeps records of its own.
     """
 
     folder: Path
@@ -54,6 +57,7 @@ class Pieces:
     key: str
     shape: tuple[int, ...]
     chunk: tuple[int, ...]
+    stage: str = ""
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -68,6 +72,10 @@ class Pieces:
         index = np.unravel_index(k, self.grid)
         lengths = zip(index, self.chunk, self.shape, strict=True)
         return tuple(slice(int(i) * step, min((int(i) + 1) * step, n)) for i, step, n in lengths)
+
+    def first(self, k: int) -> int:
+        """Position of the first target of the k-th piece among all, in C order; the others of `piece_shape` follow."""
+        return int(np.ravel_multi_index(tuple(part.start for part in self.region(k)), self.shape))
 
     def name(self, k: int) -> str:
         """The k-th piece in words."""
@@ -95,6 +103,7 @@ class Pieces:
             files = dict(self._write(k, name, part) for name, part in values.items())
             record = json.dumps({"files": files, "note": note}, sort_keys=True).encode()
             temporary = self._record(k).with_suffix(".partial")
+            temporary.parent.mkdir(exist_ok=True)
             atomic.write_file(temporary, record)
             atomic.fsync(temporary)
             atomic.replace(temporary, self._record(k))
@@ -120,7 +129,35 @@ class Pieces:
         return self.folder.joinpath(name, "c", *leading, *(str(int(i)) for i in index))
 
     def _record(self, k: int) -> Path:
-        return self.folder / RECORDS / f"{k}.json"
+        return self.folder / f"{RECORDS}{self.stage}" / f"{k}.json"
+
+    def read(self, k: int, name: str) -> NDArray[Any]:
+        """Read what was written of a variable.
+
+        Parameters
+        ----------
+        k : int
+            Number of the piece.
+        name : str
+            The variable.
+
+        Returns
+        -------
+        ndarray
+            As given to `write`.
+
+        Raises
+        ------
+        IntegrityError
+            If its file is damaged.
+        """
+        import zarr
+
+        try:
+            selection: Any = (..., *self.region(k))
+            return np.asarray(zarr.open_array(str(self.folder / name), mode="r", zarr_format=3)[selection])
+        except (ValueError, OSError) as error:
+            raise self._damaged(k, self.folder / name, "whole chunks", str(error)) from error
 
     def notes(self, *, verify: bool = True) -> dict[int, Any]:
         """Notes of the pieces that are finished.
@@ -184,11 +221,13 @@ class Pieces:
         with locks.hold(self.folder / LOCK, timeout=0.0, what=f"the unfinished {self.target.name}"):
             yield
 
-    def finish(self, **extra: Any) -> Path:
+    def finish(self, *, made_from: MadeFrom | None = None, **extra: Any) -> Path:
         """Write the manifest and give the folder its name.
 
         Parameters
         ----------
+        made_from : mapping, optional
+            As in `begin`.
         **extra : object
             Further entries of the manifest, JSON-safe.
 
@@ -203,6 +242,8 @@ class Pieces:
             If a file changed since its piece was finished, or the disk fails.
         """
         try:
+            for records in self.folder.glob(f"{RECORDS}?*"):
+                replace(self, stage=records.name.removeprefix(RECORDS)).notes()
             notes = self.notes()
             pieces = [notes[k] for k in range(len(self))]
             write_manifest(
@@ -213,6 +254,7 @@ class Pieces:
                 key=self.key,
                 pieces=pieces,
                 chunk=self.chunk,
+                made_from=dict(made_from or {}),
                 **extra,
             )
         except OSError as error:
@@ -231,6 +273,7 @@ def begin(
     chunk: tuple[int, ...],
     *,
     key: str,
+    made_from: MadeFrom | None = None,
     resume: bool = True,
 ) -> Pieces:
     """Start a store that is made piece by piece, or go on with one.
@@ -247,6 +290,8 @@ def begin(
         Length of a piece along them.
     key : str
         Content key of all that it is made from.
+    made_from : mapping of str to (str, str), optional
+        What that is: a name, its own content key, and a short text or "". Errors tell from it what differs.
     resume : bool
         Go on with what a killed process left. False removes it.
 
@@ -267,7 +312,8 @@ def begin(
     atomic.recover(target)
     folder = target.with_name(f".{target.name}.unfinished")
     pieces = Pieces(folder, target, key, tuple(template.sizes[dim] for dim in dims), tuple(chunk))
-    job = {"key": key, "shape": list(pieces.shape), "chunk": list(pieces.chunk)}
+    parts = {name: list(part) for name, part in (made_from or {}).items()}
+    job = {"key": key, "shape": list(pieces.shape), "chunk": list(pieces.chunk), "made_from": parts}
     if not resume and folder.is_dir():
         with pieces.held():  # not under the hands of another process
             pass
@@ -279,11 +325,11 @@ def begin(
         except OSError as error:
             raise atomic.translate(error, target, None) from error
     if found != job:
-        raise _other(folder, found.get("key"), key)
+        raise _other(folder, found, key, made_from)
     return pieces
 
 
-def earlier(path: str | os.PathLike[str], key: str) -> list[Any] | None:
+def earlier(path: str | os.PathLike[str], key: str, made_from: MadeFrom | None = None) -> list[Any] | None:
     """Notes of the pieces of a finished store.
 
     Parameters
@@ -292,6 +338,8 @@ def earlier(path: str | os.PathLike[str], key: str) -> list[Any] | None:
         The store.
     key : str
         The content key that it should have.
+    made_from : mapping, optional
+        As in `begin`.
 
     Returns
     -------
@@ -309,18 +357,30 @@ def earlier(path: str | os.PathLike[str], key: str) -> list[Any] | None:
         return None
     manifest = check(target, "sizes")
     if manifest.get("key") != key:
-        raise _other(target, manifest.get("key"), key)
+        raise _other(target, manifest, key, made_from)
     return list(manifest["pieces"])
 
 
-def _other(folder: Path, found: Any, key: str) -> ConfigError:
+def _other(folder: Path, found: Mapping[str, Any], key: str, made_from: MadeFrom | None) -> ConfigError:
+    told = _differences(found.get("made_from") or {}, made_from or {})
+    earlier_key = found.get("key")
     return ConfigError(
         "A result of other inputs or parameters is here; the two are not mixed.",
         expected=f"content key {key[:16]}",
-        got=None if found is None else f"content key {str(found)[:16]}",
+        got=told or (None if earlier_key is None else f"content key {str(earlier_key)[:16]}"),
         where=folder,
         fix="choose another path, or pass resume=False to replace it",
     )
+
+
+def _differences(earlier: Mapping[str, Any], now: MadeFrom) -> str:
+    """What two results are made from, where that differs, in words."""
+    told = []
+    for name in dict.fromkeys([*now, *earlier]):
+        (then, before), (key, text) = earlier.get(name, ("", "")), now.get(name, ("", ""))
+        if then != key:
+            told.append(f"{name}: {before or 'other'} then, {text or 'these'} now" if before or text else name)
+    return f"another {'; another '.join(told)}" if told else ""
 
 
 def _job(folder: Path) -> dict[str, Any] | None:

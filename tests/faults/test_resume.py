@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from neuroalign import storage
-from neuroalign.encoding import RidgeEncoder
+from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.errors import ConfigError, IntegrityError, NeuroalignError
 from neuroalign.linear import fit_to_store, load_fitted
 from neuroalign.storage import atomic
@@ -24,7 +24,7 @@ N_BLOCKS = -(-T // CHUNK)
 SCRIPT = """
 import os, sys
 import numpy as np
-from neuroalign.encoding import RidgeEncoder
+from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.linear import fit_to_store
 
 def inputs():
@@ -292,6 +292,79 @@ def test_other_responses_are_not_mixed_in(inputs, whole, tmp_path):
     assert same(path, whole)
     fit((x, changed), path, resume=False)
     assert not storage.open(path, lazy=False).identical(whole)
+
+
+def test_an_error_says_what_differs(inputs, whole, tmp_path):
+    path, (x, y) = tmp_path / "r.zarr", inputs
+    stopped(inputs, path, 3)
+    finished = fit(inputs, tmp_path / "f.zarr")
+    grid = np.repeat([0, 1, 2, 3, 4], 10)
+    for estimator, arrays, options, words in (
+        (RidgeEncoder(alphas=[1.0, 10.0], scorer="r"), inputs, {}, "another scorer: 'r2' then, 'r' now"),
+        (
+            RidgeEncoder(alphas=[1.0, 20.0], cv=3),
+            inputs,
+            {},
+            r"another alphas: \[1.0, 10.0\] then.*another cv: None then",
+        ),
+        (TRFEncoder(alphas=[1.0, 10.0]), inputs, {}, "another estimator: 'RidgeEncoder' then, 'TRFEncoder' now"),
+        (encoder(), (x + 1e-9, y), {}, "another X$"),
+        (encoder(), (x, y.astype("float32")), {}, "another type of y: 'float64' then, 'float32' now"),
+        (encoder(), (x, y[:, :999]), {}, "another number of targets"),
+        (encoder(), inputs, {"groups": grid}, "another groups"),
+        (encoder(), inputs, {"test": inputs}, "another held-out X"),
+        (encoder(), inputs, {"chunk": 100}, r"another chunk: \[64\] then, \[100\] now"),
+    ):
+        for place in (path, finished):
+            with pytest.raises(ConfigError, match=f"(?m){words}"):
+                fit_to_store(estimator, *arrays, place, **{"chunk": CHUNK} | options)
+    fit(inputs, path)
+    assert same(path, whole)
+
+
+def test_a_truncated_block_is_noticed(inputs, whole, tmp_path):
+    path = tmp_path / "r.zarr"
+    stopped(inputs, path, 5)
+    chunk = work(path) / "coef" / "c" / "0" / "3"
+    data = chunk.read_bytes()
+    chunk.write_bytes(data[:-7])
+    with pytest.raises(IntegrityError, match=rf"chunk 4 of 16[\s\S]*{len(data)} bytes[\s\S]*{len(data) - 7} bytes"):
+        fit(inputs, path)
+    chunk.write_bytes(data)
+    fit(inputs, path)
+    assert same(path, whole)
+    (path / "coef" / "c" / "0" / "3").write_bytes(data[:-7])
+    with pytest.raises(IntegrityError, match=r"coef[/\\]c[/\\]0[/\\]3"):
+        fit(inputs, path)
+
+
+@pytest.mark.parametrize("n", [7, N_BLOCKS, N_BLOCKS + 7])
+@pytest.mark.parametrize("way", [False, "pooled"])
+def test_an_end_in_either_pass(inputs, tmp_path, way, n):
+    """The scores of the first pass are kept: no block is scored, and none fitted, twice."""
+    model, path = RidgeEncoder(alphas=[1.0, 10.0], alpha_per_target=way), tmp_path / "r.zarr"
+    expected = storage.open(fit_to_store(model, *inputs, tmp_path / "w.zarr", chunk=CHUNK), lazy=False)
+    write, calls = storage.pieces.Pieces.write, []
+
+    def stop(self, k, values, note):
+        if len(calls) == n:
+            raise KeyboardInterrupt
+        calls.append((self.stage, k))
+        return write(self, k, values, note)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage.pieces.Pieces, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit_to_store(model, *inputs, path, chunk=CHUNK)
+        if n > 7:
+            changed = inputs[1].copy()
+            changed[7, 70] += 1e-9
+            with pytest.raises(ConfigError, match=r"chunk 2 of 16"):
+                fit_to_store(model, inputs[0], changed, path, chunk=CHUNK)
+        patch.setattr(storage.pieces.Pieces, "write", spied(write, again := []))
+        fit_to_store(model, *inputs, path, chunk=CHUNK)
+    assert len(again) == 2 * N_BLOCKS - n
+    assert same(path, expected)
 
 
 def test_two_at_a_time_are_refused(inputs, whole, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,9 @@ from sklearn.model_selection import KFold
 from neuroalign.errors import ConfigError, NeuroalignWarning
 from neuroalign.metrics import r2_score
 from neuroalign.solvers import _path, banded_ridge_cv, default_alphas, ridge, ridge_cv, trf_cv
+from neuroalign.solvers._exact import ExactMean
 from neuroalign.solvers._grid import choose, choose_pooled, choose_with, learn_pooling
+from neuroalign.solvers._together import choose_together
 
 WAYS = (True, False, "pooled")
 
@@ -301,3 +304,47 @@ def test_no_memory_for_the_features(monkeypatch):
         ridge(x, y, alpha=1.0)
     with pytest.raises(ConfigError, match="no memory for this many samples and features"):
         ridge_cv(x, y, alphas=[1.0], folds=[(range(4), range(4, 8))])
+
+
+def test_exact_means_against_fsum():
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(1000) * 10.0 ** rng.integers(-300, 300, 1000)
+    values = np.r_[values, -values[:500], 5e-324, 0.0, np.finfo(float).max]
+    expected = math.fsum(values / 1.0) / values.size
+    for cuts in ([], [1], [3, 500, 501, 1400]):
+        mean = ExactMean()
+        for part in np.split(rng.permutation(values), cuts):
+            mean.add(part)
+        np.testing.assert_allclose(mean.value(), expected, rtol=1e-15)
+    one, other = ExactMean(), ExactMean()
+    one.add(np.array([0.1, 0.2, 0.3]))
+    other.add(np.array([0.3, 0.2]))
+    other.add(np.array([0.1]))
+    assert one.value() == other.value() == 0.2
+    other.add(np.array([-np.inf]))
+    assert other.value() == -np.inf
+    assert ExactMean().value() == 0.0
+
+
+@pytest.mark.parametrize("n", [500, 20_000])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_choice_does_not_depend_on_blocks(pooled, n):
+    rng = np.random.default_rng(0)
+    of_folds, grid = rng.standard_normal((4, 6, n)) + 0.3 * rng.standard_normal((6, n)), np.logspace(0, 5, 6)
+    of_folds[:, :, 7], of_folds[2, :, 9] = np.nan, np.nan
+    scores = np.nanmean(of_folds[:, :, np.arange(n) != 7], axis=0)
+    found = [
+        choose_together(np.split(of_folds, cuts, axis=2), grid, pooled=pooled, n_targets=n)
+        for cuts in ([], [1], [256], [100, 101, 370])
+    ]
+    alphas = found[0].of(of_folds)[0]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.of(of_folds)[0], alphas)
+        assert other.amount == found[0].amount
+    if not pooled:
+        assert np.nanmax(alphas) == np.nanmin(alphas) == grid[scores.mean(axis=1).argmax()]
+        return
+    mean = np.insert(scores, 7, np.nan, axis=1)
+    expected, _, amount = choose_pooled(of_folds, mean, grid)
+    assert found[0].amount == pytest.approx(amount, abs=0.0 if n == 500 else 0.05)  # of a sample of 8192
+    assert (alphas[np.arange(n) != 7] == expected[np.arange(n) != 7]).mean() >= (1.0 if n == 500 else 0.97)
