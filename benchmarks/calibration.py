@@ -167,14 +167,14 @@ def cross_validated_repeats(draws, *, targets=20, features=6, stimuli=40):
 def family_wise(draws, *, mixing, targets=30, real=0):
     """Any false p by the maximum; any false q <= 0.05; and the share of false ones among q <= 0.05.
 
-    1199 arrangements, so that 0.05 / 30 is a p that can come out; with fewer of them FDR is conservative.
+    599 arrangements, so that 0.05 / 30 is a p that can come out; with fewer of them FDR is conservative.
     """
 
     def one(rng):
         mix = mixing * rng.standard_normal((targets, targets)) + np.eye(targets)
         y, p = rng.standard_normal((40, targets)) @ mix, rng.standard_normal((40, targets))
         p[:, :real] += y[:, :real]
-        out = permutation_test(y, p, scorer="r", n_permutations=1199, random_state=rng)
+        out = permutation_test(y, p, scorer="r", n_permutations=599, random_state=rng)
         found, false = fdr_bh(out.p.values) <= 0.05, np.arange(targets) >= real
         return [(out.p_max.values <= 0.05)[false].any(), found[false].any(), found[false].sum() / max(1, found.sum())]
 

@@ -101,6 +101,16 @@ def test_neighbours_that_are_alike_widen_the_interval():
     assert (free.ci.diff("bound") / same.ci.diff("bound"))[0, 0] < 1.05
 
 
+def test_likeness_of_neighbours_by_chance_does_not_widen():
+    widened = 0
+    for seed in range(60):
+        y, a, b = data(seed, n=20, n_targets=1)
+        in_time = bootstrap_compare(y, a, b, random_state=0).ci.diff("bound")
+        labelled = bootstrap_compare(y, a, b, blocks=np.arange(20), random_state=0).ci.diff("bound")
+        widened += bool(in_time[0, 0] > labelled[0, 0] * (1 + 1e-9))
+    assert widened <= stats.binom.ppf(0.999, 60, stats.norm.sf(1))
+
+
 def test_a_better_model_is_found_and_sides_are_symmetric():
     y, a, b = data(n=200, gain=0.5)
     there = bootstrap_compare(y, a, b, random_state=0)
