@@ -132,7 +132,7 @@ class Curves:
         self._kept[:, rows, columns] = scores if self._pooled else mean_over_folds(scores)
 
     def choose(self, best: Best) -> tuple[Best, float]:
-        """The common choice in place of the own one of every target, and the weight of the mean curve in it."""
+        """The common choice in place of the own one of every target, and the amount of pooling."""
         weight, scores = 1.0, mean_over_folds(self._kept)
         if self._pooled:
             chosen, cv_scores, weight = choose_pooled(self._kept, scores, self._rank)
