@@ -10,10 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from neuroalign.errors import ConfigError, warns_once
 from neuroalign.linear import AlphaGrid, RidgeModel
+from neuroalign.linear._chunked import BandedChunks
 from neuroalign.linear._grid import GridModel
 from neuroalign.linear._ridge import pair_labels
 from neuroalign.protocol import Labels, Samples, check_shape
 from neuroalign.solvers import banded_ridge_cv
+from neuroalign.solvers.banded import KeptPaths
 
 
 class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
@@ -183,7 +185,12 @@ class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
                 where="random_state",
                 fix=f"{type(self).__name__}(random_state=0)",
             )
-        return super()._plan_chunks(X, samples, groups, dtype)
+        whole = super()._plan_chunks(X, samples, groups, dtype)
+        if type(self)._fit is not BandedRidgeEncoder._fit:  # a subclass that does more
+            return whole
+        return BandedChunks(X, samples, groups)
+
+    _kept: KeptPaths | None = None  # while blocks are fitted
 
     _state_names = RidgeModel._state_names | {"solution_gammas_", "bands_", "feature_bands_"}
     _block_state = RidgeModel._block_state | {"solution_gammas_"}
@@ -242,6 +249,7 @@ class BandedRidgeEncoder(GridModel, RidgeModel):  # type: ignore[override]
             n_iter=self.n_iter,
             alpha_per_target=self.alpha_per_target,
             random_state=self.random_state,
+            kept=self._kept,
         )
         self.solution_gammas_ = np.asarray(result.gammas)
         self._store(result, Y)

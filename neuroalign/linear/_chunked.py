@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from neuroalign.errors import SchemaError, gather_warnings
 from neuroalign.metrics import get_scorer
 from neuroalign.protocol import Samples
 from neuroalign.solvers import RidgeCVResult, RidgePlan, ridge_chunk, ridge_refit, ridge_scores
+from neuroalign.solvers.banded import KeptPaths
 from neuroalign.solvers.chunked import Choice, choose_together, edge_fractions, mean_over_folds
 from neuroalign.storage.pieces import Pieces, digest
 
@@ -76,6 +77,32 @@ class WholeFit:
         fitted.masked_targets_ = np.zeros(int(place.known.sum()), bool)
         with gather_warnings():  # the store warns once for all blocks
             fitted._fit(self.X, np.ascontiguousarray(Y[:, place.known]), self.samples, self.groups)
+        return fitted
+
+
+@dataclass(frozen=True)
+class BandedChunks(WholeFit):
+    """The plan of a banded model: each worker decomposes its features once for every band weight, where that fits.
+
+    Attributes
+    ----------
+    kept : KeptPaths
+        The decompositions.
+    """
+
+    kept: KeptPaths = field(default_factory=KeptPaths, init=False, compare=False, repr=False)
+
+    def fit(self, model: Any, Y: NDArray[Any], place: Place) -> Any:
+        """Give a copy of the model with a solution for the known ones of these targets."""
+        given, filled, at = copy.copy(model), place.fill(Y), place.columns
+        given._kept = self.kept
+        fitted = super().fit(given, filled, Place(np.ones(filled.shape[1], bool), 0, filled.shape[1]))
+        del fitted._kept
+        for attribute, _ in fitted._stored().values():
+            setattr(fitted, attribute, getattr(fitted, attribute)[..., at])
+        grid = self.kept.grid
+        edges = edge_fractions(np.clip(fitted.solution_alphas_, grid.min(), grid.max()), grid)
+        fitted.alpha_edges_ = [float(share) for share in edges]
         return fitted
 
 

@@ -54,7 +54,10 @@ def fit_to_store(
     """Fit any number of targets, block by block, into a store.
 
     Memory holds the features and one block of targets (a worker), however many there are. What depends on the
-    features only, such as the eigendecompositions of ridge models, is computed once and given to each worker once.
+    features only is computed once and given to each worker: the eigendecompositions of ridge models. Banded models
+    decompose their features once a worker for every band weight, up to 512 MB (what does not fit is computed again for
+    each block, of which larger ones then cost less), response functions once a block.
+
     Every block is a file of its own for each result. A block counts when its files are on the disk with their sha256;
     after a kill or an error the same call fits only what is missing.
 

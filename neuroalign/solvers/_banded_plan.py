@@ -127,15 +127,23 @@ class _LastBasis:
     def __init__(self) -> None:
         self._gamma: NDArray[np.float64] | None = None
         self._basis: tuple[Array, Array] = (None, None)
+        self._kept: dict[bytes, tuple[Array, Array]] = {}
+        self.room = 0  # bytes of bases that are kept for longer
 
     def solve(self, gamma: NDArray[np.float64], gram: Callable[[], Array], sides: Array, alphas: Array) -> Array:
         """Solve with a Gram matrix (d, d) plus a penalty for each column of the right sides (d, t)."""
+        if gamma.tobytes() in self._kept:
+            self._gamma, self._basis = gamma.copy(), self._kept[gamma.tobytes()]
         if self._gamma is None or not np.array_equal(gamma, self._gamma):
             matrix = gram()
             diagonal = to_numpy(matrix).diagonal()
             if diagonal.size and sides.shape[1] <= _FEW and float(alphas.min()) > _SAFE * float(diagonal.sum()):
                 return _solve_each(matrix, sides, alphas)  # targets with band weights of their own
             self._gamma, self._basis = gamma.copy(), eigh(matrix)
+            size = sum(int(part.nbytes) for part in self._basis)
+            if size <= self.room:
+                self._kept[gamma.tobytes()] = self._basis
+                self.room -= size
         values, vectors = self._basis
         return vectors @ ((vectors.T @ sides) / (values[:, None] + alphas))
 
@@ -200,7 +208,7 @@ class PrimalBands:
         self.alive = np.array([size.size > 0 for size in sizes])
         self.z = xp.concatenate(parts, axis=1) if xp is np else xp.cat(parts, dim=1)
         self.gram = self.z.T @ self.z
-        self._basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
+        self.basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
         self._grams = [self._fold(fold, intercept, whole_rows) for fold in folds]
 
     def _fold(self, fold: Fold, intercept: bool, whole_rows: bool) -> _FoldGram:
@@ -259,7 +267,7 @@ class PrimalBands:
         """Weights (p, t) on all samples."""
         scale = from_numpy(np.sqrt(gamma[self.band]), self.z)
         sides = scale[:, None] * (self.z.T @ y)
-        w = scale[:, None] * self._basis.solve(gamma, lambda: self.gram * scale[:, None] * scale, sides, alphas)
+        w = scale[:, None] * self.basis.solve(gamma, lambda: self.gram * scale[:, None] * scale, sides, alphas)
         coef = zeros((sum(c.size for c in self._columns), y.shape[1]), "float64", y)
         for number, (columns, back) in enumerate(zip(self._columns, self._back, strict=True)):
             inside = as_slice(np.flatnonzero(self.band == number))
@@ -297,7 +305,7 @@ class DualBands:
         self.alive = np.array([_varies(_centred(kernel) if intercept else kernel, kernel) for kernel in kernels])
         self._gamma: NDArray[np.float64] | None = None
         self._sum: Array = kernels[0]
-        self._basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
+        self.basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
 
     def _weighted(self, gamma: NDArray[np.float64]) -> Array:
         """Weighted sum of the kernels; kept until another candidate asks."""
@@ -344,7 +352,7 @@ class DualBands:
     def solve(self, gamma: NDArray[np.float64], y: Array, alphas: Array) -> Array:
         """Weights of features (p, t), or of samples (n, t) where kernels were given."""
         kernel = self._weighted(gamma)
-        dual = self._basis.solve(gamma, lambda: _centred(kernel) if self.intercept else kernel, y, alphas)
+        dual = self.basis.solve(gamma, lambda: _centred(kernel) if self.intercept else kernel, y, alphas)
         if self._x is None:  # directions that no sample can tell from a constant are rounding
             return dual - dual.mean(axis=0) if self.intercept else dual
         coef = zeros((self._x.shape[1], y.shape[1]), "float64", y)

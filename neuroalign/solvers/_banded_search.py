@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -166,8 +166,10 @@ def search_block(
     tile: int,
     curves: Curves | None = None,
     lo: int = 0,
+    path_of: Callable[[int, NDArray[np.float64]], Path] | None = None,
 ) -> Best:
     """Score every candidate on a block of targets (n, t), whose first is number `lo` of all `curves`."""
+    path_of = plan.path if path_of is None else path_of
     parts = [slice(lo, min(lo + tile, y.shape[1])) for lo in range(0, y.shape[1], tile)]
     kept = [list(_statistics(plan, folds, y[:, part], scorer, intercept, dtype)) for part in parts]
     t, buffers = y.shape[1], Buffers()
@@ -177,7 +179,7 @@ def search_block(
     for number, gamma in enumerate(gammas):
         scores = np.empty((len(folds), grid.size, t))
         for f in range(len(folds)):
-            path = plan.path(f, gamma)
+            path = path_of(f, gamma)
             for part, targets in zip(parts, kept, strict=True):
                 scores[f, :, part] = _score(path, targets[f], scorer, grid.size, buffers)
         if curves is not None:

@@ -28,6 +28,7 @@ from neuroalign.solvers._arrays import (
 from neuroalign.solvers._arrays import zeros as make_zeros
 from neuroalign.solvers._band_weights import band_columns, candidates, check_gammas
 from neuroalign.solvers._banded_gradient import Refiner
+from neuroalign.solvers._banded_kept import KeptPaths
 from neuroalign.solvers._banded_plan import DualBands, PrimalBands
 from neuroalign.solvers._banded_search import Best, Curves, block_size, load_targets, search_block
 from neuroalign.solvers._folds import check_folds
@@ -35,7 +36,7 @@ from neuroalign.solvers._grid import check_alphas, edge_fractions
 from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._path import check_choice
 
-__all__ = ["BandedRidgeCVResult", "banded_ridge_cv"]
+__all__ = ["BandedRidgeCVResult", "KeptPaths", "banded_ridge_cv"]
 
 SEARCHES = ("random", "gradient")
 _TILE = 256  # targets at a time: a tile and its predictions stay in cache
@@ -105,6 +106,7 @@ def banded_ridge_cv(
     alpha_per_target: bool | str = True,
     max_iter: int = 20,
     tile: int | None = None,
+    kept: KeptPaths | None = None,
 ) -> BandedRidgeCVResult:
     """Ridge regression in which every feature space has its own penalty, chosen for every target.
 
@@ -151,6 +153,8 @@ def banded_ridge_cv(
         Newton steps at most.
     tile : int, optional
         Number of targets whose predictions are held at a time.
+    kept : KeptPaths, optional
+        Decompositions that calls with other targets, and all else the same, share.
 
     Returns
     -------
@@ -190,7 +194,11 @@ def banded_ridge_cv(
         raise ConfigError("kernels stand for X and bands.", expected="X=None, bands=None", got="both", where="kernels")
     split = check_folds(folds, data.y.shape[0])
     check_choice(alpha_per_target, len(split))
-    plan, unit = _make_plan(data, split, grid, fit_intercept, callable(scorer))
+
+    def make() -> tuple[PrimalBands | DualBands, float]:
+        return _make_plan(data, split, grid, fit_intercept, callable(scorer))
+
+    plan, unit = make() if kept is None else kept.plan(data.dtype, grid, make)
     n_bands = len(data.names)
     table = candidates(n_bands, n_iter, random_state, plan.alive) if gammas is None else check_gammas(gammas, n_bands)
     tried = np.where(plan.alive, table, 0.0)  # a band that is constant has no weight, whatever was asked for
@@ -201,6 +209,7 @@ def banded_ridge_cv(
     width = plan.z.shape[1] if isinstance(plan, PrimalBands) else data.y.shape[0]
     size = block_size(split, width, data.dtype, step)
     options: dict[str, Any] = {"scorer": scorer, "intercept": fit_intercept, "dtype": data.dtype, "tile": step}
+    options["path_of"] = None if kept is None else kept.path
 
     def choose(here: slice, _: Buffers) -> None:
         found = search_block(plan, split, data.y[:, here], tried, scaled, curves=curves, lo=here.start, **options)

@@ -23,7 +23,8 @@ from neuroalign.errors import (
     SchemaError,
 )
 from neuroalign.linear import AlphaGrid, fit_to_store, load_fitted, predict_to_store
-from neuroalign.solvers import ridge_chunk, ridge_cv, ridge_plan
+from neuroalign.solvers import _banded_plan, ridge_chunk, ridge_cv, ridge_plan
+from neuroalign.solvers.banded import KeptPaths
 from neuroalign.storage.pieces import piece_shape
 
 N, P, T = 90, 12, 1300
@@ -313,6 +314,37 @@ def test_banded_models_go_the_same_way(tmp_path):
         xr.testing.assert_allclose(getattr(part, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
     few = load_fitted(path, isel={"voxel": [3, 300]})
     np.testing.assert_allclose(few.predict_bands(X), whole.predict_bands(X).isel(voxel=[3, 300]), atol=1e-9)
+
+
+@pytest.mark.parametrize("n", [60, 25])  # primal and dual
+@pytest.mark.parametrize("room", [2**28, 30_000, 0])
+def test_banded_blocks_share_their_decompositions(tmp_path, monkeypatch, n, room):
+    rng = np.random.default_rng(0)
+    X, y = rng.standard_normal((n, 40)).astype("float32"), rng.standard_normal((n, 900)).astype("float32")
+    y[:, :300] += 3 * X[:, :1]
+    X = xr.DataArray(X, dims=("stimulus", "unit"), coords={"band": ("unit", np.repeat(["a", "b"], 20))})
+    y, encoder = xr.DataArray(y, dims=("stimulus", "voxel")), BandedRidgeEncoder(cv=3, n_iter=6, random_state=0)
+    monkeypatch.setattr(KeptPaths.__init__, "__defaults__", (room,))
+    counts, eigh = [], _banded_plan.eigh
+
+    def counting(gram):
+        counts[-1] += 1
+        return eigh(gram)
+
+    monkeypatch.setattr(_banded_plan, "eigh", counting)
+    stores = []
+    for chunk in (128, 900):
+        counts.append(0)
+        stores.append(storage.open(fit_to_store(encoder, X, y, tmp_path / f"{chunk}.zarr", chunk=chunk), lazy=False))
+    once = 2 * (n == 60) + 3 * 6 + 6  # bands, folds by candidates, all samples by candidates
+    assert counts[1] <= (once if room == 2**28 else 2 * once)
+    assert (counts[0] <= once) == (room == 2**28)
+    for name in ("alphas", "band_weights", "cv_scores"):
+        np.testing.assert_array_equal(stores[0][name], stores[1][name])
+    np.testing.assert_allclose(stores[0]["coef"], stores[1]["coef"], rtol=1e-5, atol=1e-7)
+    whole = clone(encoder).fit(X, y)
+    np.testing.assert_allclose(stores[0]["coef"], whole.coef_, rtol=1e-5, atol=1e-7)
+    assert load_fitted(tmp_path / "128.zarr").alpha_edges_ == whole.alpha_edges_
 
 
 def test_names_that_features_and_targets_share(tmp_path):
