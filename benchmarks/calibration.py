@@ -17,6 +17,7 @@ import xarray as xr
 from scipy import fft, sparse
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import lfilter
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 
 from neuroalign.encoding import RidgeEncoder
@@ -24,6 +25,7 @@ from neuroalign.evaluation import (
     bootstrap_compare,
     centre_of_mass,
     cluster_test,
+    compare_models,
     cross_validate,
     fdr_bh,
     noise_ceiling,
@@ -242,21 +244,66 @@ def clusters_of_permuted_scores(draws, times=40, **options):
     return repeat(draws, 19, one)
 
 
-def selection(draws, *, n=150, n_layers=4, units=6, targets=50, advantage=0.0):
-    """p <= 0.05 of the chosen layer against the choice among a control's layers, which are as good (or worse)."""
-    hits = done = 0
-    while done < draws:
-        rng = np.random.default_rng([20, done])
-        latent = rng.standard_normal((n, units))
-        trained, control = (
-            {f"layer{k}": strength * latent + rng.standard_normal((n, units)) for k in range(n_layers)}
-            for strength in (1 + advantage, 1)
-        )
-        y = latent @ rng.standard_normal((units, targets)) + 3 * rng.standard_normal((n, targets))
-        out = select_model(Ridge(10.0), trained, y, rival=control, cv=5, inner=3, random_state=rng)
-        hits += int((out.p.values <= 0.05).sum())
-        done += targets
-    return hits, done
+class Quick(BaseEstimator):
+    """Ridge with an intercept and a penalty of 10, without any checks, for thousands of fits."""
+
+    def fit(self, X, y):
+        self.x_, self.y_ = X.mean(0), y.mean(0)
+        X = X - self.x_
+        self.coef_ = np.linalg.solve(X.T @ X + 10 * np.eye(X.shape[1]), X.T @ y)
+        return self
+
+    def predict(self, X):
+        return (X - self.x_) @ self.coef_ + self.y_
+
+
+def networks(rng, *, n, n_layers, units=6, targets=20, advantage=0.0, phi=0.0, signal=1.0):
+    """Layers of a network and of a control, which is as good (or worse), and responses; all targets alike."""
+    latent = ar1(rng, n, units, phi)
+    pair = [
+        {f"layer{k}": strength * latent + ar1(rng, n, units, phi) for k in range(n_layers)}
+        for strength in (1 + advantage, 1)
+    ]
+    weights = rng.standard_normal((units, targets))
+    weights *= np.sqrt(units) / np.linalg.norm(weights, axis=0)
+    return *pair, signal * latent @ weights + 3 * ar1(rng, n, targets, phi)
+
+
+def selection(draws, *, folds=5, named=False, truth=0.0, scorer="r2", per="target", blocks=1, targets=20, **design):
+    """By draw: misses of the 95 % interval and p <= 0.05, of the chosen layer against a control's or a named one."""
+    misses, hits, options = [], [], {"cv": folds, "scorer": scorer, "per": per, "inner": 3, "blocks": blocks}
+    for draw in range(max(1, draws // targets)):
+        rng = np.random.default_rng([20, draw])
+        trained, control, y = networks(rng, targets=targets, **{"n": 150, "n_layers": 4} | design)
+        out = select_model(Quick(), trained, y, rival="layer0" if named else control, random_state=rng, **options)
+        low, high = out.ci.values
+        misses.append(((low > truth) | (high < truth)).mean())
+        hits.append((out.p.values <= 0.05).mean())
+    return np.array(misses), np.array(hits)
+
+
+def mean_difference(draws, *, folds=5, scorer="r2", per="target", targets=20, **design):
+    """Mean over many data sets of what `selection` estimates."""
+    found = []
+    for draw in range(max(1, draws // targets)):
+        trained, control, y = networks(np.random.default_rng([24, draw]), targets=targets, **design)
+        scores = [select_model(Quick(), X, y, cv=folds, scorer=scorer, per=per, inner=3) for X in (trained, control)]
+        found.append((scores[0].score - scores[1].score).values.mean())
+    return float(np.mean(found))
+
+
+def two_fixed(draws, *, n, scorer, folds=5, targets=20):
+    """The same for two models without any choice."""
+    misses, hits = [], []
+    for draw in range(max(1, draws // targets)):
+        rng = np.random.default_rng([25, draw])
+        one, other, y = networks(rng, n=n, n_layers=1, targets=targets)
+        pair = [(Quick(), layers["layer0"]) for layers in (one, other)]
+        out = compare_models(*pair, y, cv=folds, scorer=scorer, random_state=rng)
+        low, high = out.ci.values
+        misses.append(((low > 0) | (high < 0)).mean())
+        hits.append((out.p.values <= 0.05).mean())
+    return np.array(misses), np.array(hits)
 
 
 def inflation(draws, *, n=100, n_layers=8, units=5):
@@ -295,6 +342,11 @@ def correlated(draws, scheme, noise):
     return run
 
 
+def choice_power(draws, **design):
+    hits = selection(draws, n_layers=2, **design)[1]
+    return hits.sum(), len(hits)
+
+
 def power(draws):
     print(f"{'power at .05 against the size of the effect':<56}" + "".join(f"{k:>8}" for k in range(5)) + "   step")
     few = max(100, draws // 10)
@@ -315,7 +367,7 @@ def power(draws):
         ("r2, 20 blocks of 20, AR(1) 0.5, less error", 0.1, compared(noise="AR(1) 0.5", blocks=20, n=400)),
         ("cluster mass, 16 subjects, 4 x 40, height in sd", 0.2, lambda e: clusters(few, effect=e, **mapped)),
         ("TFCE, the same", 0.2, lambda e: clusters(few, effect=e, threshold="tfce", **mapped)),
-        ("chosen layer against a control, stronger by", 0.25, lambda e: selection(few, advantage=e)),
+        ("chosen layer against a control, stronger by", 0.25, lambda e: choice_power(few, advantage=e)),
     ):
         rates = [np.sum(hits) / done for hits, done in (run(k * step) for k in range(5))]
         print(f"{what:<56}" + "".join(f"{rate:8.3f}" for rate in rates) + f"   {step:g}", flush=True)
@@ -477,7 +529,27 @@ def maps(draws):
 
 def choices(draws):
     head("select_model")
-    line("against an equal control, p <= 0.05", 0.05, *selection(draws))
+    for what, design in (
+        ("4 layers, 150 samples", {}),
+        ("the same, r", {"scorer": "r"}),
+        ("8 layers, 400 samples, 2 folds", {"n_layers": 8, "n": 400, "folds": 2}),
+        ("2 layers, 60 samples", {"n_layers": 2, "n": 60}),
+        ("2 layers, 150 samples, 10 folds, r", {"n_layers": 2, "folds": 10, "scorer": "r"}),
+        ("one choice for all, 3 folds", {"per": "all", "folds": 3}),
+        ("AR(1) 0.5, 400 samples, blocks of 10, 4 folds", {"phi": 0.5, "n": 400, "blocks": 10, "folds": 4}),
+        ("no signal", {"signal": 0.0}),
+        ("a named candidate", {"named": True}),
+    ):
+        hits = selection(draws, **design)[1]
+        line(f"against an equal rival, {what}: p <= 0.05", 0.05, hits, len(hits))
+    for scorer in ("r2", "r"):
+        design = {"n": 150, "n_layers": 2, "advantage": 1.0, "scorer": scorer}
+        truth = mean_difference(20 * draws, **design)
+        missed = selection(draws, truth=truth, **design)[0]
+        line(f"against a worse control, {scorer}: interval misses", 0.05, missed, len(missed), misses=True)
+    for n in (60, 400):
+        hits = two_fixed(draws, n=n, scorer="r")[1]
+        line(f"two models without a choice, {n} samples, r: p <= 0.05", 0.05, hits, len(hits))
     inflation(draws)
 
 

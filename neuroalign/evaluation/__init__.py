@@ -5,6 +5,7 @@ from neuroalign.evaluation.adjacency import adjacency
 from neuroalign.evaluation.bootstrap import bootstrap_compare
 from neuroalign.evaluation.ceilings import noise_ceiling, normalise
 from neuroalign.evaluation.clusters import cluster_test
+from neuroalign.evaluation.compare import compare_models
 from neuroalign.evaluation.cross_validate import cross_validate
 from neuroalign.evaluation.folds import resolve_cv
 from neuroalign.evaluation.partition import partition_variance
@@ -30,6 +31,7 @@ __all__ = [
     "centre_of_mass",
     "check_no_leakage",
     "cluster_test",
+    "compare_models",
     "cross_validate",
     "fdr_bh",
     "noise_ceiling",

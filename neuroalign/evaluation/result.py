@@ -91,6 +91,9 @@ class Result:
     def compare(self, other: Result, **options: Any) -> xr.Dataset:
         """Compare with another model of the same responses and folds by a paired bootstrap.
 
+        The question is whether these models, as they were fitted, predict new samples equally well. Which way to make
+        a model is better, whatever the training samples, is for `compare_models`.
+
         Parameters
         ----------
         other : Result

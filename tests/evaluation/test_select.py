@@ -5,7 +5,7 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression, Ridge
 
 from neuroalign.errors import ConfigError, SchemaError
-from neuroalign.evaluation import centre_of_mass, cross_validate, select_model
+from neuroalign.evaluation import centre_of_mass, compare_models, cross_validate, select_model
 from neuroalign.plots import layer_profile
 
 LAYERS = [f"block{k}" for k in range(6)]
@@ -90,15 +90,34 @@ def test_choices_by_region_and_for_all():
 
 
 def test_rivals_and_controls():
-    X, y = network(noise=3.0, n=120)
-    control, _ = network(seed=9, n=120)
-    out = select_model(Ridge(), X, y, cv=4, rival=control, per="all", random_state=0)
-    assert (out.difference > 0).mean() > 0.9
+    X, y = network(noise=0.7, n=60, n_targets=6, n_units=3)
+    control, _ = network(seed=9, n=60, n_units=3)
+    X, control = X[["block2", "block3"]], control[["block2", "block3"]]
+    options = {"cv": 2, "inner": 2, "per": "all", "random_state": 0, "n_halvings": 8}
+    out = select_model(Ridge(), X, y, rival=control, **options)
+    assert (out.difference > 0).all()
     assert (out.p < 0.05).mean() > 0.6
+    assert (out.ci.sel(bound="low") < out.difference).all()
     np.testing.assert_allclose(out.difference, out.score - out.rival_score)
-    named = select_model(Ridge(), X, y, cv=4, rival="block3", per="all", random_state=0)
+    np.testing.assert_allclose(out.rival_score, select_model(Ridge(), control, y, **options).score)
+    named = select_model(Ridge(), X, y, rival="block3", **options)
     assert (named.difference == 0).all()
     assert (named.p == 1).all()
+    assert np.isnan(named.ci).all()
+    other = select_model(Ridge(), X, y, rival="block2", **options)
+    np.testing.assert_allclose(other.rival_score, out.candidate_score.sel(candidate="block2"))
+    assert (other.p < 0.05).mean() > 0.6
+
+
+def test_choosing_between_copies_is_no_choice():
+    """A choice among copies of one layer against copies of another is the comparison of the two layers."""
+    X, y = network(n=40, n_targets=3, n_units=3)
+    copies = [{"one": X[name].values, "two": X[name].values} for name in ("block0", "block3")]
+    options = {"cv": 2, "n_halvings": 3, "random_state": 1}
+    out = select_model(Ridge(), copies[0], y.values, rival=copies[1], inner=2, **options)
+    plain = compare_models((Ridge(), copies[0]["one"]), (Ridge(), copies[1]["one"]), y.values, **options)
+    for mine, theirs in (("p", "p"), ("ci", "ci"), ("rival_score", "score_b"), ("inflation", "inflation")):
+        np.testing.assert_allclose(out[mine], plain[theirs])
 
 
 def test_estimators_may_be_candidates_too():

@@ -1,0 +1,175 @@
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+
+from neuroalign.encoding import RidgeEncoder
+from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.evaluation import bootstrap_compare, compare_models, cross_validate
+from neuroalign.evaluation.compare import _halvings, _units
+from neuroalign.evaluation.cross_validate import _plan
+
+
+class Plain(BaseEstimator):
+    """Ridge without an intercept, in two lines."""
+
+    def fit(self, X, y):
+        self.coef_ = np.linalg.solve(X.T @ X + 5 * np.eye(X.shape[1]), X.T @ y)
+        return self
+
+    def predict(self, X):
+        return X @ self.coef_
+
+
+def data(seed=0, n=48, n_targets=3, noise=2.0):
+    rng = np.random.default_rng(seed)
+    latent = rng.standard_normal((n, 3))
+    a, b = (latent + rng.standard_normal((n, 3)) for _ in range(2))
+    return a, b, latent @ rng.standard_normal((3, n_targets)) + noise * rng.standard_normal((n, n_targets))
+
+
+def weighted_score(y, p, w, scorer):
+    if scorer == "r":
+        return [np.corrcoef(np.repeat(u, w), np.repeat(v, w))[0, 1] for u, v in zip(y.T, p.T, strict=True)]
+    y, p = np.repeat(y, w, axis=0), np.repeat(p, w, axis=0)
+    return 1 - np.square(y - p).sum(axis=0) / np.square(y - y.mean(axis=0)).sum(axis=0)
+
+
+def difference_and_variance(y, a, b, fold, block, scorer):
+    """Every sample is counted twice, and those of one block once."""
+
+    def score(counts):
+        each = [
+            np.subtract(*(weighted_score(y[fold == f], p[fold == f], counts[fold == f], scorer) for p in (a, b)))
+            for f in np.unique(fold)
+        ]
+        return np.mean(each, axis=0)
+
+    whole, variance = score(np.full(len(y), 2)), 0
+    for f in np.unique(fold):
+        members = np.unique(block[fold == f])
+        n = len(members)
+        lowered = np.stack([score(np.where(block == k, 1, 2)) for k in members])
+        added = 2 * (lowered.mean(axis=0) - lowered) * (n - 0.5) / n
+        variance = variance + n / (n - 1) * np.square(added).sum(axis=0)
+    return whole, variance
+
+
+@pytest.mark.parametrize("scorer", ["r2", "r"])
+def test_the_variance_is_the_slow_obvious_one(scorer):
+    a, b, y = data()
+    block, folds = np.arange(48) // 2, list(KFold(3).split(y))
+    options = {"cv": folds, "scorer": scorer, "random_state": 4}
+    out = compare_models((Ridge(), a), (Ridge(2.0), b), y, blocks=block, n_halvings=3, level=0.9, **options)
+    stratum, unit = _units(block, _plan(a, y, folds, None, None, 0), y)
+
+    def predicted(alpha, X, rows):
+        made = np.full(y.shape, np.nan)
+        for train, test in folds:
+            inside, outside = np.intersect1d(train, rows), np.intersect1d(test, rows)
+            made[outside] = Ridge(alpha).fit(X[inside], y[inside]).predict(X[outside])
+        return made[rows]
+
+    def compared(rows, fold):
+        guesses = predicted(1.0, a, rows), predicted(2.0, b, rows)
+        return difference_and_variance(y[rows], *guesses, fold, block[rows], scorer)
+
+    between, within = 0, 0
+    for halves in _halvings(stratum, unit, 3, np.random.default_rng(4)):
+        (d1, v1), (d2, v2) = (compared(rows, np.zeros(len(rows))) for rows in halves)
+        between, within = between + (d1 - d2) ** 2 / 2, within + (v1 + v2) / 2
+    difference, fixed = compared(np.arange(48), stratum)
+    together = compared(np.arange(48), np.zeros(48))[1]
+    variance = np.maximum(fixed, together) + (between / within - 1) * together
+    np.testing.assert_allclose(out.difference, difference)
+    np.testing.assert_allclose(out.inflation, variance / fixed)
+    freedom = 1 / (1 / 3 + 1 / (24 - 3))
+    np.testing.assert_allclose(out.p, 2 * stats.t.sf(np.abs(difference) / np.sqrt(variance), freedom))
+    half = stats.t.ppf(0.95, freedom) * np.sqrt(variance)
+    np.testing.assert_allclose(out.ci, [difference - half, difference + half])
+    scores = [cross_validate(Ridge(k), X, y, cv=folds, scorer=scorer).score for k, X in ((1.0, a), (2.0, b))]
+    np.testing.assert_allclose([out.score_a, out.score_b], scores)
+
+
+def test_halves_keep_blocks_and_repeats_whole_and_folds_in_balance():
+    rng = np.random.default_rng(0)
+    stimulus = rng.permutation(np.repeat(np.arange(30), 2))
+    y = xr.DataArray(rng.standard_normal((60, 2)), dims=("trial", "voxel"), coords={"stimulus_id": ("trial", stimulus)})
+    plan = _plan(y, y, 3, None, None, 0)
+    stratum, unit = _units(3, plan, y)
+    assert all(len(np.unique(unit[stimulus == s])) == 1 for s in range(30))
+    for halves in _halvings(stratum, unit, 5, rng):
+        np.testing.assert_array_equal(np.sort(np.concatenate(halves)), np.arange(60))
+        assert not np.intersect1d(unit[halves[0]], unit[halves[1]]).size
+        per_fold = [[len(np.unique(unit[rows][stratum[rows] == f])) for f in range(3)] for rows in halves]
+        assert np.abs(np.subtract(*per_fold)).max() <= 1
+        assert abs(np.subtract(*map(len, halves))) <= 6
+    drawn = [tuple(one) for one, _ in _halvings(stratum, unit, 5, rng)]
+    assert len(set(drawn)) > 1
+
+
+def test_it_holds_its_level_where_fixed_models_do_not():
+    ours, fixed = [], []
+    for seed in range(40):
+        a, b, y = data(seed, n=60, n_targets=8, noise=4.0)
+        out = compare_models((Plain(), a), (Plain(), b), y, cv=3, scorer="r", n_halvings=10, random_state=seed)
+        ours.append(out.p <= 0.05)
+        held = [cross_validate(Plain(), X, y, cv=3, scorer="r").data for X in (a, b)]
+        guesses = [one["prediction"].values for one in held]
+        options = {"folds": held[0]["fold_id"].values, "scorer": "r", "random_state": seed}
+        fixed.append(bootstrap_compare(held[0]["observed"].values, *guesses, **options).p <= 0.05)
+    assert 0.01 < np.mean(ours) < 0.08
+    assert np.mean(fixed) > 0.1
+
+
+def test_a_better_model_is_found_in_labelled_data():
+    a, _, _ = data(n=80)
+    y = a @ np.array([[1.0, 0, 1], [0, 1, 1], [1, 1, 0]]) + np.random.default_rng(2).standard_normal((80, 3))
+    ids = {"stimulus_id": ("stimulus", [f"s{k}" for k in range(80)]), "run": ("stimulus", np.arange(80) // 5)}
+    other = np.random.default_rng(1).standard_normal(a.shape)
+    X, Z = (xr.DataArray(v, dims=("stimulus", "unit"), coords=ids) for v in (a, other))
+    targets = xr.DataArray(y, dims=("stimulus", "voxel"), coords=ids | {"voxel": list("abc")})
+    models = (RidgeEncoder(), X), (RidgeEncoder(), Z)
+    out = compare_models(*models, targets, cv=4, blocks="run", n_halvings=10, random_state=0)
+    assert (out.p < 0.01).all()
+    assert (out.ci.sel(bound="low") > 0).all()
+    assert out.voxel.values.tolist() == ["a", "b", "c"]
+    again = compare_models(*models, targets, cv=4, blocks="run", n_halvings=10, random_state=0)
+    xr.testing.assert_equal(out, again)
+
+
+def test_one_split_and_targets_that_cannot_be_scored():
+    a, b, y = data(n=60)
+    y[:, 1], y[3, 2] = 2.0, np.nan
+    split = [(np.arange(30), np.arange(30, 60))]
+    out = compare_models((Ridge(), a), (Ridge(), b), y, cv=split, n_halvings=4, random_state=0)
+    assert np.isfinite(out.p[0])
+    assert np.isnan(out.p[1:]).all()
+    assert np.isnan(out.ci[:, 1:]).all()
+
+
+def test_the_same_model_twice_has_no_interval():
+    a, _, y = data()
+    out = compare_models((Ridge(), a), (Ridge(), a), y, cv=3, n_halvings=2)
+    assert (out.difference == 0).all()
+    assert (out.p == 1).all()
+    assert np.isnan(out.ci).all()
+
+
+def test_refusals():
+    a, b, y = data(n=24)
+    models = (Ridge(), a), (Ridge(), b)
+    for options, error, message in (
+        ({"cv": 3, "blocks": 8}, ConfigError, "halved"),
+        ({"cv": 8}, ConfigError, "halved"),
+        ({"cv": 3, "blocks": 0}, ConfigError, "number of samples"),
+        ({"cv": 3, "blocks": np.arange(5)}, SchemaError, "one label a sample"),
+        ({"cv": 3, "n_halvings": 1}, ConfigError, "interval"),
+        ({"cv": 3, "level": 95}, ConfigError, "interval"),
+        ({"cv": 3, "scorer": "auc"}, ConfigError, "scorer"),
+    ):
+        with pytest.raises(error, match=message):
+            compare_models(*models, y, **options)
