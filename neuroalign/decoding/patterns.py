@@ -105,3 +105,25 @@ def patterns_from_moments(cross: NDArray[Any], power: NDArray[Any], dtype: Any) 
     inverse = np.linalg.pinv(moments / np.outer(size, size), rcond=_cut(len(size), dtype), hermitian=True)
     out[:, known] = np.asarray(cross, np.float64)[:, known] / size @ inverse / size
     return out
+
+
+def patterns_from_cross(cross: NDArray[Any], coef: NDArray[Any]) -> NDArray[np.float64]:
+    """Patterns from ``X's`` in float64 and the weights; of many outputs, nothing of outputs by outputs is made.
+
+    With ``W = U D V'`` and ``C = X's``, ``s's = V (D U'C V) V'``, of which only what is in brackets is inverted.
+    """
+    weights = coef.astype(np.float64)
+    if coef.shape[1] <= coef.shape[0]:
+        power = weights.T @ cross
+        return patterns_from_moments(cross, (power + power.T) / 2, coef.dtype)
+    known = np.isfinite(coef).all(axis=0)
+    out = np.full(coef.shape, np.nan)
+    weights, cross = weights[:, known], cross[:, known]
+    size = np.sqrt(np.maximum((weights * cross).sum(axis=0), 0.0))  # outputs may have very different units
+    silent, size = size == 0, np.where(size > 0, size, 1.0)
+    left, strength, right = np.linalg.svd(weights / size, full_matrices=False)
+    across = (cross / size) @ right.T
+    power = strength[:, None] * (left.T @ across)
+    inverse = np.linalg.pinv((power + power.T) / 2, rcond=_cut(len(strength), coef.dtype), hermitian=True)
+    out[:, known] = np.where(silent, 0.0, across @ inverse @ right / size)
+    return out

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.align import lagged, segment_slices
-from neuroalign.decoding.patterns import patterns_from_moments
+from neuroalign.decoding.patterns import patterns_from_cross
 from neuroalign.linear import TRFModel
 from neuroalign.protocol import Samples, check_shape, segment_labels
 
@@ -65,7 +65,7 @@ class TRFDecoder(TRFModel):
             shifted = np.concatenate([lagged(X[p], [lag]) for p in pieces])
             cross.append((shifted - shifted.mean(axis=0, dtype=np.float64)).T @ decoded)
         flat = np.concatenate(cross)  # (lag * input, output)
-        patterns = patterns_from_moments(flat, decoded.T @ decoded, self.solution_coef_.dtype)
+        patterns = patterns_from_cross(flat, self.solution_coef_.reshape(flat.shape))
         self.solution_patterns_ = patterns.reshape(self.solution_coef_.shape)
 
     _state_names = TRFModel._state_names | {"solution_patterns_"}

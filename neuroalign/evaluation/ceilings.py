@@ -170,7 +170,7 @@ def normalise(
 
 def _repeated(y: Any, repeats: str | ArrayLike) -> tuple[NDArray[Any], Index, Index, xr.DataArray]:
     """Responses (n, t), for each row the number of the stimulus and of the repeat, and the template of the targets."""
-    if isinstance(y, xr.DataArray) and isinstance(repeats, str) and repeats in y.dims:
+    if isinstance(y, xr.DataArray) and isinstance(repeats, str) and repeats in y.dims and repeats != sample_dim(y):
         sample = sample_dim(y)
         y = y.transpose(sample, repeats, ...)
         like = template(y.isel({repeats: 0}, drop=True))

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError, warn
-from neuroalign.evaluation._labels import find, find_runs, find_stimulus, is_time_series, n_samples
+from neuroalign.evaluation._labels import codes, find, find_runs, find_stimulus, is_time_series, n_samples, named
 from neuroalign.evaluation.splits import ChronologicalSplit, ContiguousSplit, Fold, GroupSplit, StimulusSplit
 
-__all__ = ["CLOSED_FORMS", "check_independent", "delay_span", "refuse_closed_form", "resolve_cv"]
+__all__ = ["CLOSED_FORMS", "check_independent", "delay_span", "refuse_closed_form", "resolve_cv", "warn_of_shared"]
 
 DEFAULT_FOLDS = 5
 #: Names that stand in for the inner folds of ridge models.
@@ -155,6 +155,30 @@ def refuse_closed_form(cv: str) -> None:
         )
 
 
+def warn_of_shared(folds: list[Fold], X: Any, groups: ArrayLike | None = None) -> None:
+    """Warn where what belongs together is on both sides of inner folds, which choose penalties by it.
+
+    Parameters
+    ----------
+    folds : list of (ndarray, ndarray)
+        From `resolve_cv`.
+    X : array or DataArray
+        Features; samples along the sample dimension, or along the first axis.
+    groups : array_like, shape (n_samples,), optional
+        Labels that must not be on both sides; by default the stimuli.
+    """
+    name = "stimulus" if groups is None else "group"
+    labels = named(groups, X, role="groups") if groups is not None else find_stimulus(X)
+    if labels is None or is_time_series(X):
+        return
+    number = codes(labels, name)
+    if any(np.isin(number[test], number[train]).any() for train, test in folds):
+        warn(
+            f"The same {name} is in training and in test of inner folds: penalties will be too small. A number (cv=5) "
+            f"keeps each {name} on one side."
+        )
+
+
 def _default(cv: int | None, X: Any, y: Any, groups: ArrayLike | None, gap: int) -> Iterable[Fold]:
     if cv is not None and cv < 2:
         raise ConfigError("Not a number of folds.", expected="an integer >= 2", got=cv, where="cv")
@@ -170,7 +194,9 @@ def _default(cv: int | None, X: Any, y: Any, groups: ArrayLike | None, gap: int)
 
 
 def _number(cv: int | None, labels: ArrayLike) -> int:
-    return int(cv) if cv is not None else min(DEFAULT_FOLDS, len(np.unique(np.asarray(labels))))
+    return (
+        int(cv) if cv is not None else min(DEFAULT_FOLDS, int(codes(np.asarray(labels), "group").max(initial=-1)) + 1)
+    )
 
 
 def _from_splitter(cv: Any, X: Any, y: Any, groups: ArrayLike | None) -> list[Fold]:

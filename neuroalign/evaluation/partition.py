@@ -239,6 +239,7 @@ def _split(held: list[_HeldOut], scorer: str) -> Array:
         rows = held[0].fold == f
         y, p, *added = (x[rows].astype(np.float64) for x in (held[0].observed, *(h.predicted for h in held)))
         finite = np.isfinite(y).all(axis=0) & (y != y[:1]).any(axis=0)
+        y, p, *added = (np.where(finite, x, 0.0) for x in (y, p, *added))
         total = np.where(finite, np.square(y - y.mean(axis=0)).sum(axis=0), np.nan)
         rest = 2 * (y - y.mean(axis=0)) - (p - p.mean(axis=0))
         shares = np.stack([((a - a.mean(axis=0)) * rest).sum(axis=0) / total for a in added])

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError, SchemaError, warn
-from neuroalign.evaluation.folds import CLOSED_FORMS, check_independent, resolve_cv
+from neuroalign.evaluation.folds import CLOSED_FORMS, check_independent, resolve_cv, warn_of_shared
 from neuroalign.evaluation.splits import Fold
 from neuroalign.linear._chunked import RidgeChunks, WholeFit
 from neuroalign.protocol import LabelledEstimator, Labels, Samples, check_shape
@@ -261,7 +261,10 @@ class RidgeModel(LinearModel):
     def _pairs(self, X: NDArray[Any], samples: Samples, groups: ArrayLike | None) -> list[Fold]:
         """Inner folds as index pairs; what delays reach beside a test stretch is not trained on."""
         gap = int(self.feature_labels_.attrs.get("delay_span", 0))
-        return resolve_cv(self.cv, as_labelled(X, samples), None, groups, gap=gap)
+        labelled = as_labelled(X, samples)
+        folds = resolve_cv(self.cv, labelled, None, groups, gap=gap)
+        warn_of_shared(folds, labelled, groups)
+        return folds
 
     def _predict(self, X: NDArray[Any], samples: Samples) -> NDArray[Any]:
         # Far from zero, a float32 product would lose what differs between rows: the mean row is predicted in float64.

@@ -26,7 +26,7 @@ from neuroalign.solvers._banded_plan import BandPlan, Path
 from neuroalign.solvers._folds import Fold
 from neuroalign.solvers._grid import POOLED, choose, choose_pooled, mean_over_folds
 from neuroalign.solvers._pairs import pair_sums
-from neuroalign.solvers._score import Moments, score_moments
+from neuroalign.solvers._score import Moments, call_scorer, score_moments
 
 __all__ = ["Best", "Curves", "Targets", "block_size", "load_targets", "search_block"]
 
@@ -284,5 +284,5 @@ def _score_predictions(
     scores = []
     for rows, offset in zip(centred, mean, strict=True):
         predicted = to_numpy(cast(rows.T, "float64")) + offset
-        scores.append(np.asarray(scorer(fold.truth, predicted * fold.unit + fold.mean), dtype=np.float64))
+        scores.append(call_scorer(scorer, np.asarray(fold.truth), predicted * fold.unit + fold.mean))
     return np.where(fold.dead, np.nan, np.stack(scores))

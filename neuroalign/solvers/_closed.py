@@ -16,7 +16,7 @@ from neuroalign.errors import ConfigError
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, Buffers, cast, column_dot, from_numpy, namespace, to_numpy
 from neuroalign.solvers._plan import Plan
-from neuroalign.solvers._score import Moments, score_moments
+from neuroalign.solvers._score import Moments, call_scorer, score_moments
 from neuroalign.solvers._tile import Tile
 
 __all__ = ["CLOSED", "as_folds", "predict_left_out", "score_closed"]
@@ -158,7 +158,7 @@ def _score(tile: Tile, error: Array, scorer: str | Scorer) -> NDArray[np.float64
     """Score of the predictions that are off by `error`, (t,)."""
     if callable(scorer):
         truth, off = (to_numpy(cast(part, "float64")) * tile.unit for part in (tile.y, error))
-        return np.asarray(scorer(truth + tile.mean, truth - off + tile.mean), dtype=np.float64)
+        return call_scorer(scorer, truth + tile.mean, truth - off + tile.mean)
     bias = to_numpy(cast(error.mean(axis=0), "float64"))
     y = tile.y - tile.y.mean(axis=0)
     error = error - error.mean(axis=0)

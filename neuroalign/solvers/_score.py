@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NAMED", "Moments", "score_moments"]
+from neuroalign.errors import ConfigError
+from neuroalign.metrics.scores import Scorer
+
+__all__ = ["NAMED", "Moments", "call_scorer", "score_moments"]
 
 NAMED = ("r2", "r", "ev")
 
@@ -41,3 +44,23 @@ def score_moments(scorer: str, m: Moments) -> NDArray[np.float64]:
     norm = np.sqrt(total) * np.sqrt(m.predicted)
     r = m.product / np.where(norm > 0, norm, 1.0)
     return np.where(np.isnan(norm), np.nan, np.clip(r, -1.0, 1.0))
+
+
+def call_scorer(scorer: Scorer, truth: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores of a function of the caller, (t,).
+
+    Raises
+    ------
+    ConfigError
+        If it does not give one number a target.
+    """
+    scores = np.asarray(scorer(truth, predicted))
+    if scores.shape != truth.shape[1:] or scores.dtype.kind not in "biuf":
+        raise ConfigError(
+            "The scorer does not give one score a target.",
+            expected=f"numbers of shape {truth.shape[1:]}",
+            got=f"{scores.dtype} of shape {scores.shape}",
+            where="scorer",
+            fix="score along axis 0, as neuroalign.metrics.r2_score does",
+        )
+    return scores.astype(np.float64)

@@ -25,7 +25,7 @@ from neuroalign.solvers._arrays import (
 )
 from neuroalign.solvers._pairs import pair_sums
 from neuroalign.solvers._plan import FoldBasis, Plan
-from neuroalign.solvers._score import Moments, score_moments
+from neuroalign.solvers._score import Moments, call_scorer, score_moments
 
 __all__ = ["Tile", "load_tile", "refit_tile", "score_tile"]
 
@@ -195,7 +195,7 @@ def _score_predictions(
     scores = []
     for rows, offset in zip(centred, mean, strict=True):
         predicted = to_numpy(cast(rows.T, "float64") + (cast(offset, "float64") + train_mean))
-        scores.append(np.asarray(scorer(truth, predicted * tile.unit + tile.mean), dtype=np.float64))
+        scores.append(call_scorer(scorer, truth, predicted * tile.unit + tile.mean))
     return np.stack(scores)
 
 

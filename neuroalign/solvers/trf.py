@@ -29,7 +29,7 @@ from neuroalign.solvers._lagged import LagSums, delayed_chunks, flip_lags
 from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._pairs import make_pairs, pair_sums
 from neuroalign.solvers._path import check_choice
-from neuroalign.solvers._score import Moments, score_moments
+from neuroalign.solvers._score import Moments, call_scorer, score_moments
 from neuroalign.solvers._segments import Segments, check_lags, check_runs, check_segments, constant, make_segments
 
 __all__ = ["TRFCVResult", "solve_segments", "trf_cv", "trf_predict"]
@@ -314,7 +314,7 @@ def _score_predictions(data: Segments, fold: Fold, train: _Centred, coef: Array,
     offset = to_numpy(_offset(data, train, coef))
     predicted = [to_numpy(_predict(cast(data.xs[i], "float64"), coef, data.lags)) + offset for i in fold.test]
     truth = [to_numpy(data.targets(data.ys[i]) + data.y_mean) for i in fold.test]
-    return np.asarray(scorer(np.concatenate(truth), np.concatenate(predicted)), dtype=np.float64)
+    return call_scorer(scorer, np.concatenate(truth), np.concatenate(predicted))
 
 
 def _offset(data: Segments, moments: _Centred, coef: Array) -> Array:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from neuroalign.decoding import RidgeDecoder
-from neuroalign.decoding.patterns import activation_patterns
+from neuroalign.decoding import RidgeDecoder, TRFDecoder
+from neuroalign.decoding.patterns import activation_patterns, patterns_from_cross
 from neuroalign.metrics import retrieval_ranks, top_k_accuracy
 
 
@@ -102,3 +102,35 @@ def test_closed_forms_are_stretched_by_what_leaves_out_every_sample(cv: str, n: 
     np.testing.assert_allclose(model.coef_, plain.coef_ * gain, rtol=1e-6)
     expected = (plain.predict(brain) - held_out.mean(axis=0)) * gain + z.mean(axis=0)
     np.testing.assert_allclose(model.predict(brain), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("t", [3, 10, 60])
+def test_patterns_from_products_are_those_from_signals(t: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, coef = rng.normal(size=(200, 10)), (rng.normal(size=(10, t)) * np.geomspace(1e-9, 1e6, t)).astype(dtype)
+    coef[:, 0], coef[:, 2] = 0.0, np.nan
+    x -= x.mean(axis=0)
+    expected, found = activation_patterns(x, coef), patterns_from_cross(x.T @ (x @ coef), coef)
+    known = np.arange(t) != 2
+    size = np.where(known & (np.arange(t) > 0), np.linalg.norm(x @ coef, axis=0), 1.0)
+    np.testing.assert_allclose((found * size)[:, known], (expected * size)[:, known], atol=1e-6)
+    assert (found[:, 0] == 0).all()
+    assert np.isnan(found[:, 2]).all()
+
+
+def test_many_latents_of_a_time_series_cost_no_more_than_the_lags(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, sizes = np.random.default_rng(0), []
+    for name in ("eigh", "svd", "pinv"):
+        of = getattr(np.linalg, name)
+        monkeypatch.setattr(
+            np.linalg, name, lambda a, *rest, of=of, **o: (sizes.append(min(a.shape)), of(a, *rest, **o))[1]
+        )
+    x = rng.normal(size=(120, 5))
+    counts = []
+    for t in (2, 1000):
+        sizes.clear()
+        TRFDecoder(tmax=2.0, sfreq=1.0, cv=4).fit(x, x @ rng.normal(size=(5, t)))
+        assert max(sizes) <= 15  # channels times lags
+        counts.append(sizes.count(15))
+    assert counts == [5, 7]  # all samples, one a fold; and for patterns of many the weights themselves
