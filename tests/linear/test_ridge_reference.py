@@ -121,7 +121,8 @@ def test_repeats_of_a_stimulus_stay_together():
     )
     # features say nothing about responses: only seeing the same stimulus again could help
     assert RidgeEncoder().fit(lx, ly).cv_scores_.max() < 0.2
-    leaky = RidgeEncoder(cv=KFold(5, shuffle=True, random_state=0)).fit(lx, ly)
+    with pytest.warns(UserWarning, match="stimulus is in training and in test of inner folds"):
+        leaky = RidgeEncoder(cv=KFold(5, shuffle=True, random_state=0)).fit(lx, ly)
     assert leaky.cv_scores_.min() > 0.5
 
 
