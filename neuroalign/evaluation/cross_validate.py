@@ -69,7 +69,9 @@ def cross_validate(
         the labelled objects; others get arrays of shape (n_samples, n_features) and (n_samples, n_targets), without
         targets that are not finite.
     X, y : DataArray or array_like
-        Features and responses of the same samples; `y` may have several target dimensions.
+        Features and responses of the same samples; `y` may have several target dimensions. Both are read into memory,
+        and so are predictions of all held-out samples. Scores of more targets than that: `fit_to_store` with the
+        training samples of a fold, and ``test=`` those held out.
     cv : int, splitter, str or list of (train, test), optional
         The folds; see `resolve_cv`. Where they are contiguous blocks, what the delays of the model reach beside a
         block (`Delayer`, `TRFEncoder`) is not trained on.

@@ -22,6 +22,7 @@ from neuroalign.errors import (
     NeuroalignWarning,
     SchemaError,
 )
+from neuroalign.evaluation import cross_validate, resolve_cv
 from neuroalign.linear import AlphaGrid, fit_to_store, load_fitted, predict_to_store
 from neuroalign.solvers import _banded_plan, ridge_chunk, ridge_cv, ridge_plan
 from neuroalign.solvers.banded import KeptPaths
@@ -267,6 +268,18 @@ def test_several_target_dimensions_and_held_out_scores(tmp_path):
     assert load_fitted(path, sel={"channel": "E2"}).coef_.sizes == {"unit": 4, "channel": 1, "time": 5}
     predicted = storage.open(predict_to_store(path, X[40:], tmp_path / "p.zarr"))["prediction"]
     xr.testing.assert_allclose(predicted.drop_attrs(), model.predict(X[40:]).drop_attrs())
+
+
+def test_a_store_a_fold_scores_as_cross_validate_does(data, stored, tmp_path):
+    X, y = data[0], stored.isel(voxel=slice(0, 300))
+    folds, model = resolve_cv(3, X, y), RidgeEncoder(cv=4)
+    for k, (train, test) in enumerate(folds):
+        held_out = X.isel(stimulus=test), y.isel(stimulus=test)
+        path = tmp_path / f"fold-{k}.zarr"
+        fit_to_store(model, X.isel(stimulus=train), y.isel(stimulus=train), path, test=held_out, chunk=128)
+    scores = [storage.open(tmp_path / f"fold-{k}.zarr")["score"].values for k in range(3)]
+    expected = cross_validate(model, X, y, cv=folds).data["fold_score"]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_few_targets_are_read_without_the_others(data, stored, tmp_path):
