@@ -24,12 +24,13 @@ from neuroalign.solvers._arrays import (
 )
 from neuroalign.solvers._banded_plan import BandPlan, Path
 from neuroalign.solvers._folds import Fold
-from neuroalign.solvers._grid import POOLED, choose, choose_pooled, mean_over_folds
+from neuroalign.solvers._grid import POOLED, choose, choose_pooled, limited_curves, mean_over_folds
 from neuroalign.solvers._pairs import pair_sums
 from neuroalign.solvers._score import Moments, call_scorer, score_moments
 
 __all__ = ["Best", "Curves", "Targets", "block_size", "load_targets", "search_block"]
 
+_CLEAR = 2.5  # standard errors over folds by which targets have to do better alone than pooled
 _BUDGET = 2**27  # bytes of target statistics that are kept while the candidates pass
 
 
@@ -136,13 +137,40 @@ class Curves:
         weight, scores = 1.0, mean_over_folds(self._kept)
         if self._pooled:
             chosen, cv_scores, weight = choose_pooled(self._kept, scores, self._rank)
+            if self._alone_is_better():
+                (chosen, cv_scores), weight = choose(scores, self._rank, per_target=True), 0.0
         else:
             chosen, cv_scores = choose(scores, self._rank, per_target=False)
         known = ~np.isnan(chosen)
-        option = np.argsort(self._rank)[np.searchsorted(np.sort(self._rank), np.where(known, chosen, self._rank[0]))]
-        candidate, place = np.divmod(option, self._grid.size)
+        candidate, place = np.divmod(self._option(chosen), self._grid.size)
         alphas = np.where(known, self._grid[place], np.nan)
         return Best(np.where(known, candidate, -1), alphas, cv_scores, best.scores), weight
+
+    def _alone_is_better(self) -> bool:
+        """Whether held-out folds say clearly that the targets should not be pooled.
+
+        There are far more options than penalties, so that what targets of different bands have of their own lies in
+        more directions than some folds can tell from noise.
+        """
+        gains = []
+        for fold, held in enumerate(limited_curves(self._kept) if len(self._kept) > 2 else ()):
+            others = np.delete(self._kept, fold, axis=0)
+            mean = mean_over_folds(others)
+            alone = self._at(held, choose(mean, self._rank, per_target=True)[0])
+            gain = alone - self._at(held, choose_pooled(others, mean, self._rank)[0])
+            if not np.isnan(gain).all():
+                gains.append(float(np.nanmean(gain)))
+        return len(gains) > 1 and float(np.mean(gains)) > _CLEAR * float(np.std(gains, ddof=1)) / len(gains) ** 0.5
+
+    def _at(self, scores: NDArray[np.float64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores (n_options, t) at the options of these ranks, NaN where there is none."""
+        option = self._option(ranks)
+        return np.where(np.isnan(ranks), np.nan, np.take_along_axis(scores, option[None], axis=0)[0])
+
+    def _option(self, ranks: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Options of these ranks; any where there is none."""
+        known = np.where(np.isnan(ranks), self._rank[0], ranks)
+        return np.argsort(self._rank)[np.searchsorted(np.sort(self._rank), known)]
 
 
 def block_size(folds: list[Fold], width: int, dtype: str, tile: int) -> int:

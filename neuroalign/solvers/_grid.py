@@ -19,6 +19,7 @@ __all__ = [
     "choose_with",
     "edge_fractions",
     "learn_pooling",
+    "limited_curves",
     "mean_over_folds",
 ]
 
@@ -179,6 +180,11 @@ def choose_with(
         at = np.take_along_axis(scores[:, here], place[None], axis=0)[0]
         cv_scores[here] = np.where(np.isnan(alphas[here]), np.nan, at)
     return alphas, cv_scores
+
+
+def limited_curves(of_folds: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Curves (n_folds, n_alphas, t) less their mean over the alphas, wild ones scaled down as in `choose_pooled`."""
+    return _limited(of_folds, learn_pooling(of_folds).limit)
 
 
 def _blocks(t: int) -> list[slice]:

@@ -147,8 +147,9 @@ def banded_ridge_cv(
     alpha_per_target : bool or "pooled", default True
         Choose band weights and a penalty for every target; False shares those of the best mean score. ``"pooled"``
         draws the scores of every target over all band weights and penalties towards their mean over targets,
-        and keeps what repeats over the folds. With few samples both are safer than True. They keep the scores of
-        every candidate and penalty, ``"pooled"`` also those of every fold, for all targets.
+        and keeps what repeats over the folds, unless held-out folds clearly favour True. With few samples both are
+        safer than True. They keep the scores of every candidate and penalty, ``"pooled"`` also those of every fold,
+        for all targets.
     max_iter : int, default 20
         Newton steps at most.
     tile : int, optional
