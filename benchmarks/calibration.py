@@ -224,7 +224,7 @@ def clusters(draws, *, n_subjects, shape, threshold=None, effect=0.0, tail="grea
     chain = sparse.diags([1.0, 1.0], [-1, 1], shape=(shape[0], shape[0])) if shape[0] > 1 else "none"
 
     def one(rng):
-        options = {"threshold": threshold, "tail": tail, "n_permutations": 199, "random_state": rng}
+        options = {"threshold": threshold, "tail": tail, "n_permutations": 99, "random_state": rng}
         found = cluster_test(subject_maps(rng, n_subjects, shape, effect), adjacency=chain, **options)
         return bool((found.p.values <= 0.05).any())
 
@@ -237,7 +237,7 @@ def clusters_of_permuted_scores(draws, times=40, **options):
     def one(rng):
         y, p = (gaussian_filter1d(ar1(rng, 120, times, 0.7), 2, axis=1) for _ in range(2))
         y, p = (xr.DataArray(v, dims=("trial", "time")) for v in (y, p))
-        shifts = {"scheme": "circular", "scorer": "r", "n_permutations": 199, "random_state": rng}
+        shifts = {"scheme": "circular", "scorer": "r", "n_permutations": 99, "random_state": rng}
         found = cluster_test(permutation_test(y, p, keep_null=True, **shifts), **options)
         return bool((found.p.values <= 0.05).any())
 
@@ -466,7 +466,7 @@ def many(draws):
 
 def refits(draws):
     head("cross_validate(test=...): no effect, the model fitted again")
-    fitted, fixed = (cross_validated(draws, refit=refit) for refit in (True, False))
+    fitted, fixed = (cross_validated(2 * draws, refit=refit) for refit in (True, False))
     for k, level in enumerate((0.05, 0.01)):
         line(f"ridge, 5 folds, 100 samples, p <= {level}", level, fitted[0][:, k], fitted[1])
         line(f"(the same with predictions held fixed, p <= {level})", level, fixed[0][:, k], fixed[1])
@@ -508,9 +508,10 @@ def comparisons(draws):
         ("r2, 6 runs of 50, AR(1) 0.5, Student's t", {"n": 300, "blocks": 50, "noise": "AR(1) 0.5"}),
         ("r2, mean of a region of 10, 100 samples", {"n": 100, "region": True}),
     ):
-        hits, done = bootstrap(draws, **setting)
+        some = draws // 2 if "single" in what else draws
+        hits, done = bootstrap(some, **setting)
         line(f"equal models, {what}: p <= 0.05", 0.05, hits[:, 1], done)
-        hits, done = bootstrap(draws, gain=0.4, **setting)
+        hits, done = bootstrap(some, gain=0.4, **setting)
         line(f"one is better, {what}: misses", 0.05, hits[:, 0], done, misses=True)
 
 

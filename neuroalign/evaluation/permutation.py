@@ -241,11 +241,7 @@ class _Shifts:
 
     def __init__(self, pieces: list[Index], least: int, n: int, rng: np.random.Generator) -> None:
         self.n_permutations, self.pieces = n, pieces
-        # A piece too short to be shifted by so much stays as it is.
-        self.shifts = [
-            rng.integers(least, len(i) - least + 1, n) if len(i) >= 2 * least and len(i) > 1 else np.zeros(n, np.int64)
-            for i in pieces
-        ]
+        self.shifts = [_lags(len(piece), least, n, rng) for piece in pieces]
 
     def null(self, y: Array, w: Array) -> Array:
         """Sums over samples of shifted y times w; shape (n_permutations, n_targets)."""
@@ -255,6 +251,14 @@ class _Shifts:
             spectrum = fft.rfft(y[index], axis=0) * fft.rfft(w[index], axis=0).conj()
             out += fft.irfft(spectrum, n, axis=0)[shift]  # (lag, target) -> (permutation, target)
         return out
+
+
+def _lags(length: int, least: int, n: int, rng: np.random.Generator) -> Index:
+    """Shifts of a piece in random order, none again before all were there: repeated ones would make p too small."""
+    if length < 2 * least or length < 2:
+        return np.zeros(n, np.int64)  # too short to be shifted by so much: it stays as it is
+    lags = np.arange(least, length - least + 1)
+    return np.concatenate([rng.permutation(lags) for _ in range(-(-n // len(lags)))])[:n]
 
 
 def _orders(length: int, n: int, rng: np.random.Generator) -> NDArray[np.int32]:

@@ -144,6 +144,18 @@ def test_labels():
         permutation_test(y, p[:, :2])
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_no_shift_comes_again_before_all_were_there(rounds):
+    rng = np.random.default_rng(0)
+    y, p = rng.standard_normal((2, 20, 1))
+    options = {"scheme": "circular", "scorer": "r", "n_permutations": 19 * rounds, "random_state": 1}
+    out = permutation_test(y, p, **options)
+    r = [np.corrcoef(np.roll(y[:, 0], shift), p[:, 0])[0, 1] for shift in range(20)]
+    np.testing.assert_allclose(np.sort(out.null_max), np.sort(np.tile(r[1:], rounds)), atol=1e-12)
+    rank = sum(value >= r[0] for value in r[1:])
+    np.testing.assert_allclose(out.p, (1 + rounds * rank) / (1 + 19 * rounds))
+
+
 def test_circular_keeps_the_least_shift():
     plan = SCHEMES["circular"]([np.arange(50), np.arange(50, 53)], 5, 2000, np.random.default_rng(0))
     assert (plan.shifts[0].min(), plan.shifts[0].max()) == (5, 45)
