@@ -68,6 +68,9 @@ def section(path: Path) -> str:
     shown = "\n".join(line for line in lines if not line.startswith("# ") and not is_row(line))
     script = HERE / f"{about[0].split()[1].removeprefix('benchmarks/').removesuffix('.py')}.py"
     title = script.read_text().splitlines()[0].strip('"').rstrip(".") if script.exists() else path.stem
+    # Outputs of one script differ in their arguments, so their titles must.
+    arguments = " ".join(about[0].split()[2:])
+    title += f" ({arguments})" if arguments else ""
     return f"## {title}\n\n`{about[0]}`\n\n{'. '.join(about[1:])}.\n\n```text\n{shown}\n```\n"
 
 

@@ -1,10 +1,10 @@
-"""Do tests, intervals and ceilings keep what they promise? Measured on data whose truth is known.
+"""Do tests, intervals and ceilings keep what they promise?
 
-Run ``python benchmarks/calibration.py [draws] [part ...]`` (4000 draws and all parts by default). A line gives the
-promise, the rate that was measured in that many tests or intervals, and its standard error between independent data
-sets (targets of one data set share their rearrangements; what they share is counted). Rates of false positives should
-lie between 0.04 and 0.06 at .05, and 95 % intervals miss 3 to 7 % of truths. Lines in brackets show what goes wrong
-where an assumption is broken.
+Measured on data whose truth is known. Run ``python benchmarks/calibration.py [draws] [part ...]`` (4000 draws and all
+parts by default). A line gives the promise, the rate that was measured in that many tests or intervals, and its
+standard error between independent data sets (targets of one data set share their rearrangements; what they share is
+counted). Rates of false positives should lie between 0.04 and 0.06 at .05, and 95 % intervals miss 3 to 7 % of truths.
+Lines in brackets show what goes wrong where an assumption is broken.
 """
 
 from __future__ import annotations

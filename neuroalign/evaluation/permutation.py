@@ -241,7 +241,7 @@ class _Shifts:
 
     def __init__(self, pieces: list[Index], least: int, n: int, rng: np.random.Generator) -> None:
         self.n_permutations, self.pieces = n, pieces
-        self.shifts = [_lags(len(piece), least, n, rng) for piece in pieces]
+        self.shifts = [lags(len(piece), least, n, rng) for piece in pieces]
 
     def null(self, y: Array, w: Array) -> Array:
         """Sums over samples of shifted y times w; shape (n_permutations, n_targets)."""
@@ -253,12 +253,12 @@ class _Shifts:
         return out
 
 
-def _lags(length: int, least: int, n: int, rng: np.random.Generator) -> Index:
+def lags(length: int, least: int, n: int, rng: np.random.Generator) -> Index:
     """Shifts of a piece in random order, none again before all were there: repeated ones would make p too small."""
     if length < 2 * least or length < 2:
         return np.zeros(n, np.int64)  # too short to be shifted by so much: it stays as it is
-    lags = np.arange(least, length - least + 1)
-    return np.concatenate([rng.permutation(lags) for _ in range(-(-n // len(lags)))])[:n]
+    allowed = np.arange(least, length - least + 1)
+    return np.concatenate([rng.permutation(allowed) for _ in range(-(-n // len(allowed)))])[:n]
 
 
 def _orders(length: int, n: int, rng: np.random.Generator) -> NDArray[np.int32]:

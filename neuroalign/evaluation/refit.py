@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from neuroalign.compute import progress
 from neuroalign.errors import ConfigError, warn
 from neuroalign.evaluation._labels import codes
+from neuroalign.evaluation.permutation import lags
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -79,11 +80,12 @@ def arrangements(
         raise ConfigError(
             "There is nothing to rearrange.", expected=f"runs of at least {2 * size} samples", got=max(map(len, pieces))
         )
+    if scheme == "circular":
+        for shifts in np.stack([lags(len(piece), 1, n, rng) for piece in pieces], axis=1):
+            yield np.concatenate([np.roll(piece, shift) for piece, shift in zip(pieces, shifts, strict=True)])
+        return
     for _ in range(n):
-        if scheme == "circular":
-            yield np.concatenate([np.roll(p, int(rng.integers(1, len(p)))) if len(p) > 1 else p for p in pieces])
-        else:
-            yield np.concatenate([_blocks(p, size, rng) for p in pieces])
+        yield np.concatenate([_blocks(piece, size, rng) for piece in pieces])
 
 
 def _shuffles(units: Index, within: Index, n: int, rng: np.random.Generator) -> Iterator[Index]:

@@ -47,6 +47,30 @@ def test_nothing_is_exchanged_between_groups():
         assert (within[order] == within).all()
 
 
+def test_no_shift_of_a_run_comes_again_before_all_were_there():
+    runs = np.repeat([0, 1, 2], [20, 12, 1])
+    orders = arrangements("circular", 38, np.random.default_rng(0), units=np.arange(33), runs=runs)
+    orders = np.stack(list(orders))
+    first, second = -orders[:, 0] % 20, -(orders[:, 20] - 20) % 12
+    for order, one, other in zip(orders, first, second, strict=True):
+        moved = np.concatenate([np.roll(np.arange(20), one), 20 + np.roll(np.arange(12), other), [32]])
+        np.testing.assert_array_equal(order, moved)
+    assert sorted(first) == sorted([*range(1, 20)] * 2)
+    assert sorted(first[:19]) == [*range(1, 20)]
+    assert sorted(second[:33]) == sorted([*range(1, 12)] * 3)
+
+
+def test_all_shifts_of_a_single_run_give_an_exact_p():
+    rng = np.random.default_rng(0)
+    X, y = (np.convolve(rng.standard_normal(43), np.ones(4), "valid")[:, None] for _ in range(2))
+    X, y = (xr.DataArray(v, dims=("time", "unit"), coords={"time": np.arange(40.0)}) for v in (X, y))
+    halves = np.arange(20), np.arange(20, 40)
+    options = {"cv": [halves, halves[::-1]], "scorer": "r"}
+    result = cross_validate(Ridge(1.0), X, y, test="circular", n_permutations=39, random_state=0, **options)
+    scores = [cross_validate(Ridge(1.0), X, y.copy(data=np.roll(y, k, 0)), **options).score.item() for k in range(40)]
+    np.testing.assert_allclose(result.p, np.mean([score >= scores[0] - 1e-9 for score in scores]))
+
+
 def test_only_steps_that_ignore_the_responses_are_shared():
     assert separable(RidgeEncoder())
     assert separable(make_pipeline(Standardizer(), Delayer([0, 1]), RidgeEncoder()))
