@@ -83,7 +83,7 @@ def cross_validate(
         Labels, or the name of a coordinate, that mark presentations of the same stimulus: held-out responses and
         predictions with the same label are averaged before scoring, so that score and ceiling speak of the same
         thing. By default ``"stimulus_id"`` if it repeats (but not for time series). False scores single presentations.
-    ceiling : {"split_half_sb", "explainable_variance"} or DataArray, optional
+    ceiling : {"split_half_sb", "explainable_variance", "cc_max", "ncsnr"} or DataArray, optional
         Adds a `noise_ceiling` for averages over as many repeats as were scored, and the normalised scores.
     test : {"permutation", "shuffle", "circular", "block"}, optional
         Adds a permutation test. ``permutation`` shuffles stimuli, or shifts time series in a circle within runs, and

@@ -70,7 +70,8 @@ def permutation_test(
     scorer : {"r2", "r", "ev"}, default "r2"
         The statistic.
     n_permutations : int, default 1000
-        Number m of random rearrangements; the smallest possible p is 1 / (m + 1).
+        Number m of random rearrangements; the smallest possible p is 1 / (m + 1). A single piece of n samples has
+        only n shifts (its own place is one), so that its p is hardly below 1 / n whatever m.
     random_state : int or numpy.random.Generator, optional
         Seeds the rearrangements.
     keep_null : bool, default False
@@ -254,11 +255,15 @@ class _Shifts:
 
 
 def lags(length: int, least: int, n: int, rng: np.random.Generator) -> Index:
-    """Shifts of a piece in random order, none again before all were there: repeated ones would make p too small."""
+    """Shifts of a piece in random order, none again before all were there: repeated ones would make p too small.
+
+    From the second round on the data as they are count among the shifts, as often as any other, for the same reason.
+    """
     if length < 2 * least or length < 2:
         return np.zeros(n, np.int64)  # too short to be shifted by so much: it stays as it is
     allowed = np.arange(least, length - least + 1)
-    return np.concatenate([rng.permutation(allowed) for _ in range(-(-n // len(allowed)))])[:n]
+    more = -(-max(0, n - len(allowed)) // (len(allowed) + 1))
+    return np.concatenate([rng.permutation(allowed), *(rng.permutation([0, *allowed]) for _ in range(more))])[:n]
 
 
 def _orders(length: int, n: int, rng: np.random.Generator) -> NDArray[np.int32]:

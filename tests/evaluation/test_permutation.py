@@ -148,17 +148,24 @@ def test_labels():
 def test_no_shift_comes_again_before_all_were_there(rounds):
     rng = np.random.default_rng(0)
     y, p = rng.standard_normal((2, 20, 1))
-    options = {"scheme": "circular", "scorer": "r", "n_permutations": 19 * rounds, "random_state": 1}
+    options = {"scheme": "circular", "scorer": "r", "n_permutations": 20 * rounds - 1, "random_state": 1}
     out = permutation_test(y, p, **options)
     r = [np.corrcoef(np.roll(y[:, 0], shift), p[:, 0])[0, 1] for shift in range(20)]
-    np.testing.assert_allclose(np.sort(out.null_max), np.sort(np.tile(r[1:], rounds)), atol=1e-12)
-    rank = sum(value >= r[0] for value in r[1:])
-    np.testing.assert_allclose(out.p, (1 + rounds * rank) / (1 + 19 * rounds))
+    # After the first round the data as they are count as one of 20 shifts, and p is that of all 20 whatever the rounds.
+    np.testing.assert_allclose(np.sort(out.null_max), np.sort(r[1:] + r * (rounds - 1)), atol=1e-12)
+    np.testing.assert_allclose(out.p, sum(value >= r[0] for value in r) / 20)
+
+
+def test_p_of_a_single_short_run_is_not_below_what_its_shifts_allow():
+    y, p = np.random.default_rng(0).standard_normal((2, 24, 400))
+    out = permutation_test(y, p, scheme="circular", scorer="r", n_permutations=239, random_state=0)
+    assert out.p.min() == pytest.approx(1 / 24)  # 0.004 if the data as they are were not among the repeated shifts
 
 
 def test_circular_keeps_the_least_shift():
     plan = SCHEMES["circular"]([np.arange(50), np.arange(50, 53)], 5, 2000, np.random.default_rng(0))
-    assert (plan.shifts[0].min(), plan.shifts[0].max()) == (5, 45)
+    moved = plan.shifts[0][plan.shifts[0] > 0]
+    assert (moved.min(), moved.max()) == (5, 45)
     assert not plan.shifts[1].any()  # too short to be moved so far
 
 
