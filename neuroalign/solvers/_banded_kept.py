@@ -19,7 +19,7 @@ class KeptPaths:
     """Statistics and decompositions of the same features, folds, penalties and candidates, for call after call.
 
     A candidate is kept for all folds or none, in the order in which they come; what does not fit is computed again in
-    every call. It pickles empty: each process makes its own.
+    every call. It pickles empty: each process makes its own, and the threads of a process may share one.
 
     Parameters
     ----------
@@ -41,25 +41,28 @@ class KeptPaths:
         self, dtype: str, grid: NDArray[np.float64], make: Callable[[], tuple[PrimalBands | DualBands, float]]
     ) -> tuple[PrimalBands | DualBands, float]:
         """The plan of an earlier call, or a new one."""
-        if self._made is None or self._made[0] != dtype:
-            self._made, self._paths, self._left, self.grid = (dtype, *make()), {}, self.room, grid
-            self._made[1].basis.room = self.room
-        return self._made[1:]
+        made = self._made
+        if made is None or made[0] != dtype:
+            made = (dtype, *make())
+            made[1].basis.room = self.room
+            self._paths, self._left, self.grid = {}, self.room, grid
+            self._made = made  # last: now other threads use it
+        return made[1:]
 
     def path(self, fold: int, gamma: NDArray[np.float64]) -> Path:
         """The path of one fold under one candidate; that of the first fold is asked for first."""
         if self._made is None:
             raise RuntimeError("path comes after plan")
-        plan, key = self._made[1], gamma.tobytes()
-        found = self._paths.get(key, {}).get(fold)
+        plan, paths, key = self._made[1], self._paths, gamma.tobytes()
+        found = paths.get(key, {}).get(fold)
         if found is not None:
             return found
         made = plan.path(fold, gamma)
-        if fold == 0 and key not in self._paths and (size := _size(made) * len(plan.folds)) <= self._left:
-            self._paths[key] = {}
+        if fold == 0 and key not in paths and (size := _size(made) * len(plan.folds)) <= self._left:
+            paths[key] = {}
             self._left -= size
-        if key in self._paths:
-            self._paths[key][fold] = made
+        if key in paths:
+            paths[key][fold] = made
         return made
 
 

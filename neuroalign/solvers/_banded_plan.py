@@ -79,14 +79,14 @@ class _Cuts:
 
     def __init__(self, alphas: NDArray[np.float64], tolerance: float) -> None:
         self._alphas, self._tolerance = alphas, tolerance
-        self._gamma: NDArray[np.float64] | None = None
-        self._cuts: NDArray[np.float64] = np.empty(0)
+        self._last: tuple[bytes, NDArray[np.float64]] | None = None  # one value: several threads may use it
 
     def get(self, gamma: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Eigenvalues at which new blocks begin."""
-        if self._gamma is None or not np.array_equal(gamma, self._gamma):
-            self._gamma, self._cuts = gamma.copy(), best_cuts(values, self._alphas, self._tolerance)
-        return self._cuts
+        last, key = self._last, gamma.tobytes()
+        if last is None or last[0] != key:
+            self._last = last = key, best_cuts(values, self._alphas, self._tolerance)
+        return last[1]
 
 
 def _path(
@@ -122,29 +122,32 @@ def _path(
 
 
 class _LastBasis:
-    """Eigenbasis of all samples, kept while targets of the same band weights are refitted."""
+    """Eigenbasis of all samples, kept while targets of the same band weights are refitted.
+
+    Threads that work on blocks of targets may share it: what is kept goes with its band weights, as one value.
+    """
 
     def __init__(self) -> None:
-        self._gamma: NDArray[np.float64] | None = None
-        self._basis: tuple[Array, Array] = (None, None)
+        self._last: tuple[bytes, tuple[Array, Array]] | None = None
         self._kept: dict[bytes, tuple[Array, Array]] = {}
         self.room = 0  # bytes of bases that are kept for longer
 
     def solve(self, gamma: NDArray[np.float64], gram: Callable[[], Array], sides: Array, alphas: Array) -> Array:
         """Solve with a Gram matrix (d, d) plus a penalty for each column of the right sides (d, t)."""
-        if gamma.tobytes() in self._kept:
-            self._gamma, self._basis = gamma.copy(), self._kept[gamma.tobytes()]
-        if self._gamma is None or not np.array_equal(gamma, self._gamma):
+        last, key = self._last, gamma.tobytes()
+        basis = last[1] if last is not None and last[0] == key else self._kept.get(key)
+        if basis is None:
             matrix = gram()
             diagonal = to_numpy(matrix).diagonal()
             if diagonal.size and sides.shape[1] <= _FEW and float(alphas.min()) > _SAFE * float(diagonal.sum()):
                 return _solve_each(matrix, sides, alphas)  # targets with band weights of their own
-            self._gamma, self._basis = gamma.copy(), eigh(matrix)
-            size = sum(int(part.nbytes) for part in self._basis)
+            basis = eigh(matrix)
+            size = sum(int(part.nbytes) for part in basis)
             if size <= self.room:
-                self._kept[gamma.tobytes()] = self._basis
+                self._kept[key] = basis
                 self.room -= size
-        values, vectors = self._basis
+        self._last = key, basis
+        values, vectors = basis
         return vectors @ ((vectors.T @ sides) / (values[:, None] + alphas))
 
 
@@ -303,19 +306,19 @@ class DualBands:
         self.kernels, self._x, self._columns = kernels, x, columns
         self.folds, self.alphas, self.dtype, self.intercept = folds, alphas, dtype, intercept
         self.alive = np.array([_varies(_centred(kernel) if intercept else kernel, kernel) for kernel in kernels])
-        self._gamma: NDArray[np.float64] | None = None
-        self._sum: Array = kernels[0]
+        self._last: tuple[bytes, Array] | None = None  # one value: several threads may use it
         self.basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
 
     def _weighted(self, gamma: NDArray[np.float64]) -> Array:
         """Weighted sum of the kernels; kept until another candidate asks."""
-        if self._gamma is None or not np.array_equal(gamma, self._gamma):
+        last, key = self._last, gamma.tobytes()
+        if last is None or last[0] != key:
             total = zeros(tuple(self.kernels[0].shape), "float64", self.kernels[0])
             for weight, kernel in zip(gamma.tolist(), self.kernels, strict=True):
                 if weight > 0:
                     total += weight * kernel
-            self._gamma, self._sum = gamma.copy(), total
-        return self._sum
+            self._last = last = key, total
+        return last[1]
 
     def _blocks(self, kernel: Array, fold: Fold) -> tuple[Array, Array]:
         """Training block (m, m) and test block (n_test, m), centred by the training samples."""

@@ -360,6 +360,30 @@ def test_banded_blocks_share_their_decompositions(tmp_path, monkeypatch, n, room
     assert load_fitted(tmp_path / "128.zarr").alpha_edges_ == whole.alpha_edges_
 
 
+def test_threads_that_share_decompositions_do_not_mix_them(monkeypatch):
+    """Threads of an executor, or of a dask worker, fit blocks with the same plan: one comes between here."""
+    shared, other, rng = _banded_plan._LastBasis(), [], np.random.default_rng(0)
+    sides, alphas = rng.standard_normal((5, 8)), np.ones(8)
+    grams = [part @ part.T for part in rng.standard_normal((2, 5, 9))]
+
+    def solve(number):
+        return shared.solve(np.eye(2)[number], lambda: grams[number], sides, alphas)
+
+    class Basis(np.ndarray):
+        @property
+        def nbytes(self):  # is asked for when the basis was just made
+            if not other:
+                other.append(None)
+                other.append(solve(1))
+            return 0
+
+    eigh = _banded_plan.eigh
+    monkeypatch.setattr(_banded_plan, "eigh", lambda gram: tuple(part.view(Basis) for part in eigh(gram)))
+    found = solve(0)
+    for gram, result in zip(grams, (found, other[1]), strict=True):
+        np.testing.assert_allclose(result, np.linalg.solve(gram + np.eye(5), sides))
+
+
 def test_names_that_features_and_targets_share(tmp_path):
     rng = np.random.default_rng(0)
     X = labelled(rng.standard_normal((40, 3)), ("stimulus", "unit"), unit=list("abc"))
