@@ -40,6 +40,7 @@ class Tile:
     flat : (t,) constant targets.
     total : (t, k) Y'X of all rows in their eigenbasis.
     left_out : Y'X of the excluded rows of every fold, None where the training rows are summed instead.
+    rest : (t,) float64 mean of the rows of `y`: what rounding left of it, or all of it without an intercept.
     """
 
     y: Array
@@ -49,6 +50,7 @@ class Tile:
     flat: NDArray[np.bool_]
     total: Array
     left_out: list[Array | None]
+    rest: Array
 
 
 def load_tile(plan: Plan, y: Array, buffers: Buffers | None = None, *, left_out: bool = True) -> Tile:
@@ -75,7 +77,8 @@ def load_tile(plan: Plan, y: Array, buffers: Buffers | None = None, *, left_out:
     if bool(bad.any()):
         centred[:, bad] = 0.0
     total, parts = _products(plan, centred, plan.folds if left_out else [])
-    return Tile(centred, to_numpy(cast(mean, "float64")), unit, to_numpy(bad), to_numpy(flat), total, parts)
+    rest, mean = column_mean(centred), to_numpy(cast(mean, "float64"))
+    return Tile(centred, mean, unit, to_numpy(bad), to_numpy(flat), total, parts, rest)
 
 
 def _products(plan: Plan, y: Array, folds: list[FoldBasis]) -> tuple[Array, list[Array | None]]:
@@ -110,12 +113,19 @@ def score_tile(plan: Plan, tile: Tile, scorer: str | Scorer, buffers: Buffers) -
 
 def _rotated(plan: Plan, tile: Tile, fold: FoldBasis, left_out: Array | None) -> tuple[Array, Array]:
     """Training mean (t,) of the targets, and their training statistics in the eigenbasis (t, k)."""
-    y = take(tile.y, fold.train)
-    mean = column_mean(y) if plan.intercept else column_mean(y[:1]) * 0.0
-    small = cast(mean, plan.dtype)
-    if fold.shift is None:
-        return mean, (y - small).T @ fold.rotate
-    s = y.T @ take(plan.x, fold.train) if left_out is None else tile.total - left_out
+    if fold.shift is None or fold.excluded is None or left_out is None:
+        y = take(tile.y, fold.train)
+        mean = column_mean(y) if plan.intercept else column_mean(y[:1]) * 0.0
+        small = cast(mean, plan.dtype)
+        if fold.shift is None:
+            return mean, (y - small).T @ fold.rotate
+        s = y.T @ take(plan.x, fold.train)
+    else:  # all rows have a mean of zero but for rounding
+        out = take(tile.y, fold.excluded)
+        n, n_out = tile.y.shape[0], out.shape[0]
+        mean = (n * tile.rest - n_out * column_mean(out)) / (n - n_out) if plan.intercept else tile.rest * 0.0
+        small = cast(mean, plan.dtype)
+        s = tile.total - left_out
     return mean, s @ fold.rotate - small[:, None] * fold.shift
 
 
@@ -148,7 +158,6 @@ def _moments(
 ) -> Moments:
     """Sums over the test rows of every alpha."""
     y_test = take(tile.y, fold.test)
-    low, high = extremes(y_test)
     test_mean = column_mean(y_test)
     y = buffers.get("test", tuple(y_test.shape), b)
     namespace(b).subtract(y_test, cast(test_mean, dtype_name(y_test)), out=y)
@@ -163,8 +172,18 @@ def _moments(
         square, product = pair_sums(fold.pairs, b, reached, buffers)
         error = np.maximum(total - 2.0 * product + square, 0.0)
     bias = to_numpy(test_mean - train_mean) - to_numpy(cast(fold.mean_weights @ b.T, "float64"))
-    total = np.where(to_numpy(low == high), np.nan, total)
+    total = np.where(_constant(y_test, to_numpy(test_mean), total), np.nan, total)
     return Moments(y.shape[0], total, error, bias, np.maximum(square, 0.0), product)
+
+
+def _constant(y: Array, mean: NDArray[np.float64], total: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which columns are constant; only those whose centred squares may be a rounded mean are looked at again."""
+    n, flat = y.shape[0], np.zeros(total.size, dtype=bool)
+    suspects = np.flatnonzero(total <= n * (4.0 * n * np.finfo(dtype_name(y)).eps * mean) ** 2)
+    if suspects.size:
+        low, high = extremes(take(y.T, suspects).T)
+        flat[suspects] = to_numpy(low == high)
+    return flat
 
 
 def _residuals(
@@ -213,5 +232,5 @@ def refit_tile(plan: Plan, tile: Tile, alphas: NDArray[np.float64]) -> tuple[Arr
     if not plan.intercept:
         return coef, np.where(known, 0.0, np.nan)
     offset = to_numpy(from_numpy(plan.x_mean, coef) @ cast(coef, "float64"))
-    mean = tile.mean + tile.unit * to_numpy(column_mean(tile.y))
+    mean = tile.mean + tile.unit * to_numpy(tile.rest)
     return coef, np.where(known, mean - offset, np.nan)

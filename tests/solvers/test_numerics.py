@@ -91,3 +91,24 @@ def test_a_loud_run_does_not_drown_the_others():
     folds = list(KFold(4).split(x))
     grid = np.logspace(-2, 2, 5)
     np.testing.assert_allclose(ridge_cv(x, y, alphas=grid, folds=folds).scores, dense(x, y, grid, folds), rtol=1e-7)
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("value", [0.0, 0.1, -3e4])
+def test_targets_that_are_constant_in_a_fold(value, dtype, intercept):
+    """A fold without variance has no score, however its mean is rounded; one with hardly any variance has."""
+    rng = np.random.default_rng(0)
+    n, half = 6000, np.arange(6000) < 3000
+    X = rng.standard_normal((n, 5))
+    y = (value + rng.standard_normal((n, 3))).astype(dtype)
+    y[half, 1] = value
+    y[half, 2] = value
+    y[17, 2] += abs(value) * 1e-3 + 1e-3
+    folds = [(~half, half), (half, ~half)]
+    options = {"alphas": [1.0], "fit_intercept": intercept, "scorer": "r2"}
+    both = ridge_cv(X.astype(dtype), y, folds=folds, **options).scores[0]
+    known, unknown = (ridge_cv(X.astype(dtype), y, folds=[fold], **options).scores[0] for fold in (folds[1], folds[0]))
+    assert np.isnan(unknown[1])
+    assert np.isfinite(unknown[[0, 2]]).all()
+    np.testing.assert_allclose(both[1], known[1], atol=1e-10 if dtype == "float64" else 1e-6)
