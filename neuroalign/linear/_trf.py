@@ -142,6 +142,13 @@ class TRFModel(GridModel, LinearModel):  # type: ignore[override]
             along = samples.coords
         else:
             values = np.asarray(y).reshape(len(y), -1)
+            if values.shape[1] != self.target_labels_.size:
+                raise SchemaError(
+                    "y has other targets than at fit.",
+                    expected=f"{self.target_labels_.size} targets",
+                    got=f"{values.shape[1]} targets",
+                    where="y",
+                )
         return np.ascontiguousarray(values[:, ~self.masked_targets_]), along
 
     _state_names = LinearModel._state_names | {"sfreq_", "lag_samples_"}

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.errors import ConfigError
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, Buffers, cast, column_dot, from_numpy, namespace, to_numpy
+from neuroalign.solvers._folds import as_pairs
 from neuroalign.solvers._plan import Plan
 from neuroalign.solvers._score import Moments, call_scorer, score_moments
 from neuroalign.solvers._tile import Tile
@@ -34,7 +35,7 @@ def as_folds(
     cross-validation is a function of the smoother of all rows, and that of scaled features is as good as any.
     """
     if not isinstance(folds, str):
-        return list(folds), None
+        return as_pairs(folds), None
     if folds not in CLOSED:
         raise ConfigError("Unknown folds.", expected="(train, test) pairs, 'loo' or 'gcv'", got=folds, where="folds")
     if folds == "loo" and standardize:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neuroalign.errors import ConfigError
 
-__all__ = ["Fold", "check_folds", "is_partition"]
+__all__ = ["Fold", "as_pairs", "check_folds", "is_partition"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,29 @@ def check_folds(folds: Iterable[tuple[ArrayLike, ArrayLike]], n: int, what: str 
     ConfigError
         If there is no fold, an index is out of range, a side is empty, or the two sides share a sample.
     """
-    pairs: Sequence[tuple[ArrayLike, ArrayLike]] = list(folds)
+    pairs = as_pairs(folds)
     if not pairs:
         raise ConfigError("There are no folds.", expected="a list of (train, test) index pairs", got=0, where="folds")
     return [_check_fold(pair, n, what, f"folds[{i}]") for i, pair in enumerate(pairs)]
+
+
+def as_pairs(folds: Iterable[tuple[ArrayLike, ArrayLike]]) -> list[tuple[ArrayLike, ArrayLike]]:
+    """List the folds; refuse what is none, such as a number of folds, which only estimators know how to cut.
+
+    Raises
+    ------
+    ConfigError
+        If it is no iterable of pairs.
+    """
+    if isinstance(folds, str) or not isinstance(folds, Iterable):
+        raise ConfigError(
+            "Folds are pairs of indices.",
+            expected="a list of (train, test) index pairs",
+            got=folds,
+            where="folds",
+            fix="pass neuroalign.evaluation.resolve_cv(5, X), or list(KFold(5).split(X))",
+        )
+    return list(folds)
 
 
 def _check_fold(pair: tuple[ArrayLike, ArrayLike], n: int, what: str, where: str) -> Fold:

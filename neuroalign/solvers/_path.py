@@ -224,11 +224,12 @@ def check_tile(tile: int | None, y: Array) -> int:
 
 def check_choice(alpha_per_target: bool | str, n_folds: int) -> None:
     """Refuse what is no way to choose an alpha; pooling is measured on folds that are left out."""
-    if alpha_per_target not in (True, False, POOLED):
+    # 1 and numpy's True equal True, but are not it: they would share one alpha without a word.
+    if not isinstance(alpha_per_target, bool | str) or alpha_per_target not in (True, False, POOLED):
         raise ConfigError(
             "alpha_per_target says how the targets share alphas.",
             expected=f"True, False or {POOLED!r}",
-            got=alpha_per_target,
+            got=f"{alpha_per_target!r} of type {type(alpha_per_target).__name__}",
             where="alpha_per_target",
         )
     if alpha_per_target == POOLED and n_folds < 2:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics.scores import Scorer
 from neuroalign.solvers._arrays import Array, cast, dtype_name, from_numpy, is_torch, matrix, namespace, to_numpy
+from neuroalign.solvers._folds import as_pairs
 from neuroalign.solvers._grid import check_alphas, edge_fractions
 from neuroalign.solvers._path import check_choice, check_scorer, check_tile, solve_path
 from neuroalign.solvers._plan import make_kernel_plan
@@ -118,7 +119,7 @@ def kernel_ridge_cv(
     y = matrix(Y, "Y", like=x)
     if x.shape[0] != y.shape[0]:
         raise SchemaError("K and Y differ in their number of samples.", expected=x.shape[0], got=y.shape[0], where="Y")
-    grid, step, split = check_alphas(alphas), check_tile(tile, y), list(folds)
+    grid, step, split = check_alphas(alphas), check_tile(tile, y), as_pairs(folds)
     score = check_scorer(scorer)
     check_choice(alpha_per_target, len(split))
     made = x if kernel == "precomputed" else kernel_matrix(x, kernel=kernel, gamma=gamma, degree=degree, coef0=coef0)

@@ -326,6 +326,9 @@ def test_intervals_of_the_response(labelled):
             model.response_interval(x, y.isel(channel=[0, 1]))
         with pytest.raises(SchemaError, match="Too few segments"):
             model.response_interval(x[:240], y[:240])
+    else:
+        with pytest.raises(SchemaError, match="other targets than at fit"):
+            model.response_interval(x, y[:, :2])
     with pytest.raises(ConfigError, match="level"):
         model.response_interval(x, y, level=95)
 

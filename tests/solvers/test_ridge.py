@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, ShuffleSplit
 
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics import SCORERS
-from neuroalign.solvers import default_alphas, ridge, ridge_cv
+from neuroalign.solvers import banded_ridge_cv, default_alphas, kernel_ridge_cv, pls_cv, ridge, ridge_cv, trf_cv
 
 GRID = np.logspace(-2, 4, 9)
 
@@ -296,6 +296,12 @@ def test_default_alphas_scale_with_the_features():
         ({"folds": [([0, 1], [10])]}, ConfigError, "0 .. 9"),
         ({"folds": [([0, 1], [])]}, ConfigError, "list of indices"),
         ({"folds": [[0, 1, 2]]}, ConfigError, "pair"),
+        ({"folds": 5}, ConfigError, "pairs of indices"),
+        ({"folds": None}, ConfigError, "pairs of indices"),
+        ({"alpha_per_target": np.True_}, ConfigError, "type bool"),
+        ({"alpha_per_target": 1}, ConfigError, "type int"),
+        ({"alpha_per_target": np.array([True, False])}, ConfigError, "type ndarray"),
+        ({"alpha_per_target": "Pooled"}, ConfigError, "'pooled'"),
         ({"scorer": "accuracy"}, ConfigError, "Unknown scorer"),
         ({"tile": 0}, ConfigError, "tile"),
     ],
@@ -305,6 +311,19 @@ def test_refusals(change, error, words):
     arguments.update(change)
     with pytest.raises(error, match=words):
         ridge_cv(arguments.pop("X"), arguments.pop("Y"), **arguments)
+
+
+@pytest.mark.parametrize("folds", [5, None, "loo"])
+def test_other_solvers_refuse_what_are_no_folds(folds):
+    x, y = data(20, 3, 2)
+    for solve in (
+        lambda: kernel_ridge_cv(x @ x.T, y, alphas=[1.0], folds=folds),
+        lambda: banded_ridge_cv(x, y, bands=[0, 0, 1], alphas=[1.0], folds=folds),
+        lambda: trf_cv([x], [y], lags=[0], alphas=[1.0], folds=folds),
+        lambda: pls_cv(x, y, n_components=[1], folds=folds),
+    ):
+        with pytest.raises(ConfigError, match="pairs of indices"):
+            solve()
 
 
 @pytest.mark.parametrize("alpha", [-1.0, np.nan, [1.0, 2.0], [[1.0, 1.0, 1.0]]])
