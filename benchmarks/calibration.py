@@ -292,12 +292,12 @@ def mean_difference(draws, *, folds=5, scorer="r2", per="target", targets=20, **
     return float(np.mean(found))
 
 
-def two_fixed(draws, *, n, scorer, folds=5, targets=20):
+def two_fixed(draws, *, n, scorer, folds=5, targets=20, **design):
     """The same for two models without any choice."""
     misses, hits = [], []
     for draw in range(max(1, draws // targets)):
         rng = np.random.default_rng([25, draw])
-        one, other, y = networks(rng, n=n, n_layers=1, targets=targets)
+        one, other, y = networks(rng, n=n, n_layers=1, targets=targets, **design)
         pair = [(Quick(), layers["layer0"]) for layers in (one, other)]
         out = compare_models(*pair, y, cv=folds, scorer=scorer, random_state=rng)
         low, high = out.ci.values
@@ -548,9 +548,14 @@ def choices(draws):
         truth = mean_difference(20 * draws, **design)
         missed = selection(draws, truth=truth, **design)[0]
         line(f"against a worse control, {scorer}: interval misses", 0.05, missed, len(missed), misses=True)
-    for n in (60, 400):
-        hits = two_fixed(draws, n=n, scorer="r")[1]
-        line(f"two models without a choice, {n} samples, r: p <= 0.05", 0.05, hits, len(hits))
+    for what, design in (
+        ("60 samples, r", {"n": 60, "scorer": "r"}),
+        ("150 samples, R2", {"n": 150, "scorer": "r2"}),
+        ("400 samples, r", {"n": 400, "scorer": "r"}),
+        ("no signal, 150 samples, r", {"n": 150, "scorer": "r", "signal": 0.0}),
+    ):
+        hits = two_fixed(draws, **design)[1]
+        line(f"two models without a choice, {what}: p <= 0.05", 0.05, hits, len(hits))
     inflation(draws)
 
 

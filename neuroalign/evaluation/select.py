@@ -136,6 +136,7 @@ def select_model(
             level=0.95,
             random_state=random_state,
             held=(held, other),
+            choosing=True,
         )
         data = data.assign(found.drop_vars("score_a").rename(score_b="rival_score"))
     return _describe(data, y, X, list(models), plan, name, per)

@@ -9,8 +9,8 @@ from sklearn.model_selection import KFold
 from neuroalign.encoding import RidgeEncoder
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation import bootstrap_compare, compare_models, cross_validate
-from neuroalign.evaluation.compare import _halvings, _units
-from neuroalign.evaluation.cross_validate import _plan
+from neuroalign.evaluation.compare import _halvings, _left, _units, compare_procedures
+from neuroalign.evaluation.cross_validate import _held_out, _plan
 
 
 class Plain(BaseEstimator):
@@ -73,20 +73,24 @@ def test_the_variance_is_the_slow_obvious_one(scorer):
             made[outside] = Ridge(alpha).fit(X[inside], y[inside]).predict(X[outside])
         return made[rows]
 
-    def compared(rows, fold):
+    def compared(rows, fold, scorer=scorer):
         guesses = predicted(1.0, a, rows), predicted(2.0, b, rows)
         return difference_and_variance(y[rows], *guesses, fold, block[rows], scorer)
 
-    between, within = 0, 0
+    between, within, loss = 0, 0, 0
     for halves in _halvings(stratum, unit, 3, np.random.default_rng(4)):
         (d1, v1), (d2, v2) = (compared(rows, np.zeros(len(rows))) for rows in halves)
         between, within = between + (d1 - d2) ** 2 / 2, within + (v1 + v2) / 2
+        loss = loss + sum(compared(rows, np.zeros(len(rows)), "r2")[1] for rows in halves) / 2
     difference, fixed = compared(np.arange(48), stratum)
-    together = compared(np.arange(48), np.zeros(48))[1]
-    variance = np.maximum(fixed, together) + (between / within - 1) * together
+    together, whole_loss = (compared(np.arange(48), np.zeros(48), each)[1] for each in (scorer, "r2"))
+    ratio = between / within
+    left = np.clip(loss / 3 / (4 * whole_loss), 0.5, np.where(ratio > 1, 1.5, 1))
+    variance = np.maximum(fixed, together) + left * (ratio - 1) * together
     np.testing.assert_allclose(out.difference, difference)
     np.testing.assert_allclose(out.inflation, variance / fixed)
-    freedom = 1 / (1 / 3 + 1 / (24 - 3))
+    freedom = 1 / ((left * ratio * together / variance) ** 2 / 3 + 1 / (24 - 3))
+    assert 0.5 < left.min() < 0.9
     np.testing.assert_allclose(out.p, 2 * stats.t.sf(np.abs(difference) / np.sqrt(variance), freedom))
     half = stats.t.ppf(0.95, freedom) * np.sqrt(variance)
     np.testing.assert_allclose(out.ci, [difference - half, difference + half])
@@ -109,6 +113,25 @@ def test_halves_keep_blocks_and_repeats_whole_and_folds_in_balance():
         assert abs(np.subtract(*map(len, halves))) <= 6
     drawn = [tuple(one) for one, _ in _halvings(stratum, unit, 5, rng)]
     assert len(set(drawn)) > 1
+
+
+def test_what_training_adds_is_left_where_nothing_is_learned():
+    assert _left(np.array([2.0, 3.0, 4.0, 9.0, 1.0]), np.ones(5)).tolist() == [0.5, 0.75, 1, 1.5, 0.5]
+    rng = np.random.default_rng(0)
+    latent = rng.standard_normal((160, 4))
+    a, b = (latent + rng.standard_normal((160, 4)) for _ in range(2))
+    useless, useful = rng.standard_normal((2, 160, 40))
+    useful += 2 * latent @ rng.standard_normal((4, 40))
+    y = np.hstack([useless, useful])
+    plan = _plan(a, y, 4, None, None, 0)
+    pair = [lambda rows, folds, X=X: _held_out(Plain(), X[rows], y[rows], folds, "serial") for X in (a, b)]
+    options = {"scorer": "r", "blocks": 1, "n_halvings": 8, "level": 0.95}
+    kept, less = (
+        compare_procedures(pair, y, plan, random_state=0, choosing=choosing, **options) for choosing in (True, False)
+    )
+    together = [(one.inflation.values - 1).reshape(2, 40).mean(axis=1) for one in (kept, less)]
+    share = together[1] / together[0]
+    assert share[0] > 0.85 > 0.7 > share[1]
 
 
 def test_it_holds_its_level_where_fixed_models_do_not():

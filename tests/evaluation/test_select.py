@@ -8,6 +8,8 @@ from neuroalign.compute import get_executor
 from neuroalign.encoding import BandedRidgeEncoder
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation import centre_of_mass, compare_models, cross_validate, select_model
+from neuroalign.evaluation.compare import compare_procedures
+from neuroalign.evaluation.cross_validate import _held_out, _plan
 from neuroalign.plots import layer_profile
 
 LAYERS = [f"block{k}" for k in range(6)]
@@ -117,7 +119,12 @@ def test_choosing_between_copies_is_no_choice():
     copies = [{"one": X[name].values, "two": X[name].values} for name in ("block0", "block3")]
     options = {"cv": 2, "n_halvings": 3, "random_state": 1}
     out = select_model(Ridge(), copies[0], y.values, rival=copies[1], inner=2, **options)
-    plain = compare_models((Ridge(), copies[0]["one"]), (Ridge(), copies[1]["one"]), y.values, **options)
+    fixed = compare_models((Ridge(), copies[0]["one"]), (Ridge(), copies[1]["one"]), y.values, **options)
+    np.testing.assert_allclose(out.difference, fixed.difference)
+    # A choice might have been made: unlike for fixed models, nothing that training adds is taken to shrink.
+    pair = [lambda rows, plan, X=X["one"]: _held_out(Ridge(), X[rows], y.values[rows], plan, "serial") for X in copies]
+    settings = {"scorer": "r2", "blocks": 1, "n_halvings": 3, "level": 0.95, "random_state": 1, "choosing": True}
+    plain = compare_procedures(pair, y.values, _plan(copies[0]["one"], y.values, 2, None, None, 0), **settings)
     for mine, theirs in (("p", "p"), ("ci", "ci"), ("rival_score", "score_b"), ("inflation", "inflation")):
         np.testing.assert_allclose(out[mine], plain[theirs])
 
