@@ -118,6 +118,7 @@ def permutation_test(
     kept = np.full((n_permutations, y.shape[1]), np.nan, np.float32) if keep_null else None
     score, exceed, null_max = _run(y, p, fold, scorer, plan, kept)
     out = _table(template(y_true), score, exceed, null_max)
+    out["score"].attrs |= {"units": "1", "scorer": scorer}
     return out if kept is None else out.assign(null=restore(kept, template(y_true), "permutation"))
 
 

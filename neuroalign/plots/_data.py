@@ -161,11 +161,16 @@ def readable(values: xr.DataArray, fallback: str = "value") -> Readable:
     """Name the quantity with a unit that people read (µV, fT, ms), and give the factor to it."""
     name = str(values.attrs.get("long_name") or values.name or fallback).replace("_", " ")
     units = str(values.attrs.get("units", ""))
+    measure = str(values.attrs.get("scorer", ""))
+    measure = SCORERS.get(measure, measure)
     if values.name in SCORES:
         units = ""
-        if "long_name" not in values.attrs and "scorer" in values.attrs and str(values.name).startswith("score"):
-            name = SCORERS.get(str(values.attrs["scorer"]), str(values.attrs["scorer"]))
-        name = {"normalised": "score / noise ceiling", "ceiling": "noise ceiling"}.get(str(values.name), name)
+        if "long_name" not in values.attrs and measure and str(values.name).startswith("score"):
+            name = measure
+        ceiling = f"noise ceiling ({measure})" if measure else "noise ceiling"
+        name = {"normalised": "score / noise ceiling", "ceiling": ceiling}.get(str(values.name), name)
+    elif measure and units in UNITLESS and "long_name" not in values.attrs:  # unique variance, the score of a candidate
+        name = f"{name} ({measure})"
     shown, factor = READABLE.get(units, (units, 1.0))
     label = safe(name) if shown in UNITLESS else f"{safe(name)} ({safe(shown)})"
     return Readable(factor, label, "" if shown in UNITLESS else shown)

@@ -88,7 +88,8 @@ def score_vs_ceiling(
     ax.set(xlim=(low - edge, high + edge), ylim=(low - edge, high + edge), aspect="equal")
     zero_lines(ax)
     absent = int((~known).sum())
-    ax.set_xlabel("noise ceiling" + (f"  ({absent} sites without one)" if absent else ""), fontsize=NORMAL)
+    measure = readable(top.rename("ceiling")).label
+    ax.set_xlabel(measure + (f"  ({absent} sites without one)" if absent else ""), fontsize=NORMAL)
     ax.set_ylabel(readable(array).label, fontsize=NORMAL)
     plain(ax, grid="both")
     legend(ax, loc="upper left", markerscale=float(np.sqrt(28 / size)))

@@ -91,6 +91,14 @@ def test_units_of_a_recording_are_not_those_of_its_scores(result: xr.Dataset) ->
     assert (shown.factor, shown.label) == (1.0, "score / noise ceiling")
 
 
+def test_what_scores_are_measured_in() -> None:
+    values = xr.DataArray([0.1], dims="voxel", attrs={"units": "1", "scorer": "r2"})
+    shown = [readable(values.rename(name)).label for name in ("score", "ceiling", "unique", "candidate_score", "p")]
+    assert shown == ["R²", "noise ceiling (R²)", "unique (R²)", "candidate score (R²)", "p"]
+    assert readable(values.rename("unique").assign_attrs(long_name="unique part")).label == "unique part"
+    assert readable(values.rename("ceiling").drop_attrs()).label == "noise ceiling"
+
+
 def test_limits() -> None:
     assert (scale(np.array([-1.0, 2.0])).low, scale(np.array([-1.0, 2.0])).cmap) == (-2.0, "RdBu_r")
     assert (scale(np.array([0.5, 2.0])).low, scale(np.array([0.5, 2.0])).cmap) == (0.0, "viridis")
