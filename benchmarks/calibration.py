@@ -446,6 +446,7 @@ def permutations(draws):
         ("1/f with its drift, circular, 4 runs of 150", {"noise": "1/f", "scheme": "circular"}),
         ("short runs: circular, AR(1) 0.9, 12 of 50", {"noise": "AR(1) 0.9", "scheme": "circular", "n_runs": 12}),
         ("short blocks: of 10, AR(1) 0.9", {"noise": "AR(1) 0.9", "scheme": "block", "block": 10}),
+        ("less short blocks: of 30, AR(1) 0.9", {"noise": "AR(1) 0.9", "scheme": "block", "block": 30}),
         ("shuffled time series, AR(1) 0.5", {"noise": "AR(1) 0.5", "scheme": "shuffle"}),
         ("shuffled time series, AR(1) 0.9", {"noise": "AR(1) 0.9", "scheme": "shuffle"}),
     ):
@@ -524,8 +525,8 @@ def maps(draws):
     for tail in ("less", "both"):
         what = f"TFCE, 12 subjects, 4 x 20 channels and times, {tail}"
         line(what, 0.05, *clusters(few, n_subjects=12, shape=(4, 20), threshold="tfce", tail=tail))
-    line("cluster mass of shifted scores, AR(1) 0.7, 40 times", 0.05, *clusters_of_permuted_scores(few))
-    line("TFCE of shifted scores, the same", 0.05, *clusters_of_permuted_scores(few, threshold="tfce"))
+    line("cluster mass of shifted scores, AR(1) 0.7, 40 times", 0.05, *clusters_of_permuted_scores(draws))
+    line("TFCE of shifted scores, the same", 0.05, *clusters_of_permuted_scores(draws, threshold="tfce"))
 
 
 def choices(draws):
