@@ -499,21 +499,27 @@ def comparisons(draws):
             hits, done = bootstrap(draws, gain=0.4, **setting)
             line(f"one is better, {what}: misses", 0.05, hits[:, 0], done, misses=True)
     for what, setting in (
-        ("r2, a single target, 20 samples", {"n": 20, "targets": 1}),
-        (
-            "r2, a single target, AR(1) 0.9, 40 blocks of 40",
-            {"n": 1600, "blocks": 40, "noise": "AR(1) 0.9", "targets": 1},
-        ),
         ("r2, 5 folds of 20 samples", {"n": 100, "folds": 5}),
         ("r, 5 folds of 20 samples", {"n": 100, "folds": 5, "scorer": "r"}),
         ("r2, 6 runs of 50, AR(1) 0.5, Student's t", {"n": 300, "blocks": 50, "noise": "AR(1) 0.5"}),
         ("r2, mean of a region of 10, 100 samples", {"n": 100, "region": True}),
     ):
-        some = draws // 2 if "single" in what else draws
-        hits, done = bootstrap(some, **setting)
+        hits, done = bootstrap(draws, **setting)
         line(f"equal models, {what}: p <= 0.05", 0.05, hits[:, 1], done)
-        hits, done = bootstrap(some, gain=0.4, **setting)
+        hits, done = bootstrap(draws, gain=0.4, **setting)
         line(f"one is better, {what}: misses", 0.05, hits[:, 0], done, misses=True)
+
+
+def singles(draws):
+    head("bootstrap_compare of single targets")
+    for what, setting in (
+        ("20 samples", {"n": 20}),
+        ("AR(1) 0.9, 40 blocks of 40", {"n": 1600, "blocks": 40, "noise": "AR(1) 0.9"}),
+    ):
+        hits, done = bootstrap(draws, targets=1, **setting)
+        line(f"equal models, r2, {what}: p <= 0.05", 0.05, hits[:, 1], done)
+        hits, done = bootstrap(draws, targets=1, gain=0.4, **setting)
+        line(f"one is better, r2, {what}: misses", 0.05, hits[:, 0], done, misses=True)
 
 
 def maps(draws):
@@ -578,6 +584,7 @@ what is found where 10 of them have one. FDR of correlated targets may be on the
 Brackets: predictions held fixed, which cross_validate does only with a single fold.""",
     "comparisons": """Equal models: the share of p of 0.05 or less. One is better (errors 0.6 as large): the share of
 intervals that do not hold the true difference.""",
+    "singles": """The same where every test has a data set of its own.""",
     "maps": """Maps of noise, smooth in time: how often any cluster or point is called significant.""",
     "choices": """An untrained control is as good as the network: how often the chosen layer is called better. Then what
 the best of many useless layers seems to score, and what it does.""",
@@ -591,6 +598,7 @@ PARTS = {
     "many": many,
     "refits": refits,
     "comparisons": comparisons,
+    "singles": singles,
     "maps": maps,
     "choices": choices,
     "depths": depths,
