@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from neuroalign.errors import SchemaError
 
+_ALL_ROUNDING = 16.0  # roundings of what a matrix was made from, up to which it is nothing else
+
 Array = Any  # numpy.ndarray or torch.Tensor
 Index = NDArray[np.intp] | slice
 
@@ -163,15 +165,20 @@ def column_dot(a: Array, b: Array) -> Array:
     return cast(namespace(a).einsum("ij,ij->j", a, b), "float64")
 
 
-def eigh(gram: Array) -> tuple[Array, Array]:
+def eigh(gram: Array, size: float = 0.0) -> tuple[Array, Array]:
     """Eigenvalues (k,) and vectors (d, k) of a positive semi-definite float64 matrix, without its null space.
 
     Directions below the rounding error of the matrix carry noise only and are dropped, so that a duplicated or
-    constant feature never gets a weight made of rounding.
+    constant feature never gets a weight made of rounding. `size` is what the matrix was made from by differences, such
+    as the largest sum of squares of all rows, if that is larger than what is left: where no feature varies in the
+    training rows, the matrix is nothing but rounding.
     """
     values, vectors = namespace(gram).linalg.eigh(gram)
     if values.shape[0] == 0:
         return values, vectors
-    floor = float(values[-1]) * np.finfo(np.float64).eps * max(10, gram.shape[0])
+    largest, rounding = float(values[-1]), np.finfo(np.float64).eps * max(10, gram.shape[0])
+    floor = max(largest, size) * rounding
+    if largest <= _ALL_ROUNDING * size * rounding:  # of sums over many rows
+        floor = largest
     keep = int((values <= max(floor, 0.0)).sum())
     return values[keep:], vectors[:, keep:]

@@ -94,12 +94,16 @@ def _path(
     gamma: NDArray[np.float64],
     parts: tuple[Array, Array, Array],
     n_test: int,
+    size: float,
     scale: Array | None = None,
     keep: Array | None = None,
 ) -> Path:
-    """Decompose a training Gram matrix (d, d), and bring test rows (r, d) and their mean gap (d,) into its basis."""
+    """Decompose a training Gram matrix (d, d), and bring test rows (r, d) and their mean gap (d,) into its basis.
+
+    `size` is the largest sum of squares of all rows.
+    """
     (gram, rows, gap), alphas, dtype = parts, plan.alphas, plan.dtype
-    values, vectors = eigh(gram)
+    values, vectors = eigh(gram, size)
     on_host, turned = to_numpy(values), vectors.T @ rows.T  # (k, r)
     inverse = 1.0 / (values[None, :] + from_numpy(alphas[:, None], values))
     pairs, blocks, mix = None, [], None
@@ -211,6 +215,7 @@ class PrimalBands:
         self.alive = np.array([size.size > 0 for size in sizes])
         self.z = xp.concatenate(parts, axis=1) if xp is np else xp.cat(parts, dim=1)
         self.gram = self.z.T @ self.z
+        self._squares = to_numpy(self.gram.diagonal())
         self.basis, self.cuts, self.whole_rows = _LastBasis(), _Cuts(alphas, TOLERANCE[dtype]), whole_rows
         self._grams = [self._fold(fold, intercept, whole_rows) for fold in folds]
 
@@ -243,7 +248,8 @@ class PrimalBands:
             gram = take(take(gram, index).T, index)
             rows, gap = take(rows.T, index).T, take(gap, index)
         gram = gram * scale[:, None] * scale[None, :]
-        return _path(self, gamma, (gram, rows * scale, gap * scale), self.folds[fold].test.size, scale, index)
+        size = float((weight * self._squares).max(initial=0.0))
+        return _path(self, gamma, (gram, rows * scale, gap * scale), self.folds[fold].test.size, size, scale, index)
 
     def statistics(self, y: Array) -> Iterator[Array]:
         """Centred X'Y (k, t) of the training rows of each fold."""
@@ -333,9 +339,10 @@ class DualBands:
 
     def path(self, fold: int, gamma: NDArray[np.float64]) -> Path:
         """The path of one fold under one candidate."""
-        across, test = self._blocks(self._weighted(gamma), self.folds[fold])
-        gap = test.mean(axis=0)
-        return _path(self, gamma, (across, test - gap, gap), self.folds[fold].test.size)
+        kernel = self._weighted(gamma)
+        across, test = self._blocks(kernel, self.folds[fold])
+        gap, size = test.mean(axis=0), float(kernel.diagonal().max())
+        return _path(self, gamma, (across, test - gap, gap), self.folds[fold].test.size, size)
 
     def statistics(self, y: Array) -> Iterator[Array]:
         """Centred training targets (m, t) of each fold."""

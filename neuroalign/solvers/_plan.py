@@ -221,7 +221,10 @@ def _primal_fold(rotated: Array, values: Array, fold: Fold, intercept: bool, sca
         gram, mean = namespace(values).diag(values) - part.T @ part, -part.sum(axis=0) / n
     mean = mean if intercept else mean * 0.0
     gram = gram - n * mean[:, None] * mean[None, :]
-    values, vectors = eigh(gram if scaled is None else scaled @ gram @ scaled.T)
+    if scaled is None:
+        values, vectors = eigh(gram, float(values[-1]) if values.shape[0] else 0.0)
+    else:
+        values, vectors = eigh(scaled @ gram @ scaled.T)
     vectors = vectors if scaled is None else scaled.T @ vectors
     rows = (take(rotated, as_slice(fold.test)) - mean) @ vectors
     return values, vectors, n * (mean @ vectors), rows
@@ -309,7 +312,7 @@ def _dual_fold(gram: Array, fold: Fold, intercept: bool) -> _Basis:
         mean = across.mean(axis=0)
         test = test - test.mean(axis=1)[:, None] - mean + mean.mean()
         across = across - mean[:, None] - mean[None, :] + mean.mean()
-    values, vectors = eigh(across)
+    values, vectors = eigh(across, float(gram.diagonal().max()))
     return values, vectors, None, test @ vectors
 
 

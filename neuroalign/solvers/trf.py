@@ -223,18 +223,22 @@ class _Centred:
     xy: Array  # (d, C)
     x: Array  # (d,) mean
     y: Array  # (C,) mean
+    size: float  # largest sum of squares before it was centred
 
 
 def _centre(sums: LagSums, intercept: bool) -> _Centred:
     x, y = (sums.x / sums.n, sums.y / sums.n) if intercept else (sums.x * 0.0, sums.y * 0.0)
-    gram = sums.gram() - sums.n * x[:, None] * x[None, :]
-    return _Centred(gram, sums.xy - sums.n * x[:, None] * y[None, :], x, y)
+    gram = sums.gram()
+    size = float(gram.diagonal().max())
+    gram = gram - sums.n * x[:, None] * x[None, :]
+    return _Centred(gram, sums.xy - sums.n * x[:, None] * y[None, :], x, y, size)
 
 
-def _eigenbasis(data: Segments, gram: Array, scaled_by: NDArray[np.intp] | None) -> tuple[Array, Array]:
+def _eigenbasis(data: Segments, moments: _Centred, scaled_by: NDArray[np.intp] | None) -> tuple[Array, Array]:
     """Eigenvalues (k,) of a Gram matrix, of features over their deviations in some segments, and vectors (d, k)."""
+    gram = moments.gram
     if scaled_by is None:
-        return eigh(gram)
+        return eigh(gram, moments.size)
     rows = namespace(gram).concatenate([data.xs[i] for i in scaled_by], axis=0)
     gain = from_numpy(np.tile(1.0 / deviations(rows), data.lags.size)[:, None], gram)
     values, vectors = eigh(gram * gain * gain.T)
@@ -246,7 +250,7 @@ def _score_fold(
 ) -> NDArray[np.float64]:
     """Scores of the test segments, shape (n_alphas, C)."""
     train = _centre(data.sums(fold.train), data.intercept)
-    values, vectors = _eigenbasis(data, train.gram, fold.train if standardize else None)
+    values, vectors = _eigenbasis(data, train, fold.train if standardize else None)
     b = vectors.T @ train.xy  # (k, C)
     weights = 1.0 / (values[None, :] + from_numpy(grid, values)[:, None])  # (n_alphas, k)
     if callable(scorer):
@@ -338,7 +342,7 @@ def solve_segments(
     """
     known = ~data.bad & (~np.isnan(alphas) | (data.flat if data.intercept else False))
     moments = _centre(sums, data.intercept)
-    values, vectors = _eigenbasis(data, moments.gram, scaled_by)
+    values, vectors = _eigenbasis(data, moments, scaled_by)
     penalty = from_numpy(np.where(np.isnan(alphas), 1.0, alphas), values)
     coef = cast(vectors @ ((vectors.T @ moments.xy) / (values[:, None] + penalty[None, :])), dtype)
     xp, known = namespace(coef), from_numpy(known, coef)

@@ -340,9 +340,9 @@ def test_banded_blocks_share_their_decompositions(tmp_path, monkeypatch, n, room
     monkeypatch.setattr(KeptPaths.__init__, "__defaults__", (room,))
     counts, eigh = [], _banded_plan.eigh
 
-    def counting(gram):
+    def counting(gram, size=0.0):
         counts[-1] += 1
-        return eigh(gram)
+        return eigh(gram, size)
 
     monkeypatch.setattr(_banded_plan, "eigh", counting)
     stores = []

@@ -7,7 +7,7 @@ import pytest
 from sklearn.model_selection import KFold
 
 from neuroalign.metrics import r2_score
-from neuroalign.solvers import ridge, ridge_cv
+from neuroalign.solvers import banded_ridge_cv, kernel_ridge_cv, ridge, ridge_cv, trf_cv
 
 
 def dense(x, y, grid, folds):
@@ -112,3 +112,26 @@ def test_targets_that_are_constant_in_a_fold(value, dtype, intercept):
     assert np.isnan(unknown[1])
     assert np.isfinite(unknown[[0, 2]]).all()
     np.testing.assert_allclose(both[1], known[1], atol=1e-10 if dtype == "float64" else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("p", [1, 3, 60])
+def test_features_that_vary_only_where_they_are_tested_predict_nothing(p, dtype):
+    """Training statistics are then differences of equal numbers, whose rounding is no feature to learn from."""
+    rng = np.random.default_rng(0)
+    x, y = np.full((40, p), 0.3), rng.standard_normal((40, 5)).astype(dtype)
+    x[:10] += 0.1 * rng.standard_normal((10, p))
+    x, folds = x.astype(dtype), [(np.arange(10, 40), np.arange(10))]
+    mean = 1 - np.square(y[:10] - y[10:].mean(axis=0)).sum(axis=0) / np.square(y[:10] - y[:10].mean(axis=0)).sum(axis=0)
+    events = np.zeros((40, p))
+    events[3:5] = rng.standard_normal((2, p))
+    runs = [np.split(part, 4) for part in (events.astype(dtype), y)]
+    for scorer, alpha, expected in (("r", 1e-3, 0.0), ("r2", 0.0, mean)):
+        options = {"alphas": [alpha], "folds": folds, "scorer": scorer}
+        for result in (
+            ridge_cv(x, y, **options),
+            banded_ridge_cv(x, y, bands=[0] * p, n_iter=1, **options),
+            kernel_ridge_cv(x.astype("f8") @ x.T.astype("f8"), y, **options),
+            trf_cv(*runs, lags=range(2), **options | {"folds": [([1, 2, 3], [0])]}),
+        ):
+            np.testing.assert_allclose(result.scores[0], expected, atol=1e-5)
