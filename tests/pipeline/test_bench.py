@@ -46,13 +46,23 @@ def test_the_page_shows_what_scripts_printed(folder, monkeypatch):
     spec = importlib.util.spec_from_file_location("_page", ROOT / "benchmarks" / "_page.py")
     page = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(page)
-    (folder / "speed.py").write_text('"""How fast."""\nimport sys\nprint("ours 1.0", *sys.argv[1:])\n')
-    for name, value in (("HERE", folder), ("RESULTS", folder / "results"), ("PAGE", folder / "page.md")):
+    (folder / "speed.py").write_text(
+        '"""How fast."""\nimport sys\nprint("ours 1.0", *sys.argv[1:])\nprint("summary | A | peer | 1.0")\n'
+    )
+    readme = folder / "README.md"
+    readme.write_text(f"before\n{page.BEGIN}old\n{page.END}\nafter\n")
+    places = {"HERE": folder, "RESULTS": folder / "results", "PAGE": folder / "page.md", "README": readme}
+    for name, value in places.items():
         monkeypatch.setattr(page, name, value)
     monkeypatch.setattr(sys, "argv", ["_page.py", "--run", "speed", "--workload", "A"])
     page.main()
     text = (folder / "page.md").read_text()
     assert text.startswith("# Benchmarks\n")
-    assert "## How fast\n\n`python benchmarks/speed.py --workload A`\n" in text
+    assert "## How fast (--workload A)\n\n`python benchmarks/speed.py --workload A`\n" in text
+    assert "| A | peer | 1.0 |\n" in text
+    assert "summary" not in text
+    shown = readme.read_text()
+    assert shown.startswith(f"before\n{page.BEGIN}| workload |")
+    assert shown.endswith(f"| A | peer | 1.0 |\n{page.END}\nafter\n")
     assert "```text\nours 1.0 --workload A\n```" in text
     assert "numpy" in text
