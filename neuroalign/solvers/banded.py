@@ -32,13 +32,14 @@ from neuroalign.solvers._banded_kept import KeptPaths
 from neuroalign.solvers._banded_plan import DualBands, PrimalBands
 from neuroalign.solvers._banded_search import Best, Curves, block_size, load_targets, search_block
 from neuroalign.solvers._folds import check_folds
-from neuroalign.solvers._grid import check_alphas, edge_fractions
+from neuroalign.solvers._grid import POOLED, check_alphas, edge_fractions
 from neuroalign.solvers._memory import in_shrinking_tiles, tells_of_memory
 from neuroalign.solvers._path import check_choice
 
 __all__ = ["BandedRidgeCVResult", "KeptPaths", "banded_ridge_cv"]
 
 SEARCHES = ("random", "gradient")
+_POOLED_AT_MOST = 4096  # candidates times penalties: a few square matrices of that size, and their eigenvectors
 _TILE = 256  # targets at a time: a tile and its predictions stay in cache
 
 
@@ -149,7 +150,7 @@ def banded_ridge_cv(
         draws the scores of every target over all band weights and penalties towards their mean over targets,
         and keeps what repeats over the folds, unless held-out folds clearly favour True. With few samples both are
         safer than True. They keep the scores of every candidate and penalty, ``"pooled"`` also those of every fold,
-        for all targets.
+        for all targets; it holds candidates times penalties against each other, and takes at most 4096.
     max_iter : int, default 20
         Newton steps at most.
     tile : int, optional
@@ -206,6 +207,14 @@ def banded_ridge_cv(
     refiner = Refiner(plan, scorer, max_iter) if search == "gradient" and plan.alive.any() else None
     n_targets, scaled = data.y.shape[1], grid / unit**2
     fit = _Solution(data, plan, unit, len(tried), grid)
+    if alpha_per_target == POOLED and len(tried) * grid.size > _POOLED_AT_MOST:
+        raise ConfigError(
+            "Pooling holds every pair of candidates and penalties against every other: there are too many.",
+            expected=f"candidates times penalties <= {_POOLED_AT_MOST}",
+            got=f"{len(tried)} times {grid.size}",
+            where="alpha_per_target",
+            fix="try fewer candidates or penalties, or pass alpha_per_target=False",
+        )
     curves = None if alpha_per_target is True else Curves(alpha_per_target, len(split), len(tried), scaled, n_targets)
     width = plan.z.shape[1] if isinstance(plan, PrimalBands) else data.y.shape[0]
     size = block_size(split, width, data.dtype, step)

@@ -129,3 +129,10 @@ def test_refusals():
         banded_ridge_cv(x, y, alpha_per_target="some", **options)
     with pytest.raises(ConfigError, match="held-out folds"):
         banded_ridge_cv(x, y, alpha_per_target="pooled", **{**options, "folds": options["folds"][:1]})
+
+
+def test_too_many_candidates_to_pool():
+    x, y, bands = bands_of(20, 2, 2, True, 0)
+    options = {"bands": bands, "alphas": np.logspace(-2, 2, 41), "folds": list(KFold(2).split(x))}
+    with pytest.raises(ConfigError, match="101 times 41"):
+        banded_ridge_cv(x, y, n_iter=101, alpha_per_target="pooled", random_state=0, **options)
