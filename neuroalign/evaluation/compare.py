@@ -98,10 +98,10 @@ def compare_models(
     by folds (or together, if larger: with few samples). p and interval are those of Student's t; the degrees of freedom
     are Satterthwaite's, from ``n_halvings`` for what comes from the ratio and ``n_blocks - n_folds`` for the rest.
 
-    Between equally good models 4.0 to 5.7 % of p fell below .05 (60 to 400 samples, R2 and r, no signal), and
-    intervals missed 3.5 to 4.0 % of true differences. With a choice of 2 to 8 layers 3.6 to 6.0 % of p did in 20
-    simulated designs (60 to 400 samples, 2 to 10 folds, one choice for all, autocorrelated series, no signal), but
-    2.9 % with two layers, 3 folds and r. With models held fixed it was 6 to 16 %.
+    Between equally good models 3.9 to 5.9 % of p fell below .05 (60 to 400 samples, R2 and r, no signal), and
+    intervals missed 3.5 to 4.0 % of true differences. With a choice of 2 to 8 layers 3.8 to 5.7 % of p did in nine
+    designs (60 to 400 samples, 2 to 10 folds, one choice for all, autocorrelated series, no signal), but 2.7 % with
+    two layers, 150 samples, 3 folds and r. With models held fixed it was 6 to 16 %.
 
     The variance of cross-validation has no unbiased estimate from its own folds alone (Bengio & Grandvalet), but
     disjoint parts of the data do show it. The corrected resampled t-test (Nadeau & Bengio) rejected 1 to 5 % and found

@@ -254,7 +254,7 @@ def alphas(alphas: Labelled | ArrayLike, grid: ArrayLike | None = None, *, ax: A
     ax = new_axes(ax, (float(np.clip(2.4 + 0.42 * len(steps), 4.6, 9.0)), 3.2))
     ax.bar(np.arange(len(steps)), counts, 0.85, color=[ACCENT if k in edges else colour(0) for k in range(len(steps))])
     for index in edges:
-        text = f"{counts[index] / len(chosen):.0%}\nat the edge"
+        text = f"{counts[index] / len(chosen):.0%}" + ("\nat the edge" if counts[index] else "")
         where: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "bottom"}
         ax.annotate(text, (index, counts[index]), (0, 2), fontsize=SMALL, color=ACCENT, **where)
     name_ticks(ax, [f"{step:.3g}" for step in steps], room=24)

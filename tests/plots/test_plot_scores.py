@@ -140,6 +140,8 @@ def test_alphas_count_choices_and_mark_the_edges() -> None:
     ax = alphas(chosen.astype(np.float32), grid)
     assert heights(ax) == [3, 0, 5, 7, 0, 5]
     assert [text.get_text() for text in ax.texts] == ["15%\nat the edge", "25%\nat the edge"]
+    inside = alphas(chosen[3:], grid)
+    assert [text.get_text() for text in inside.texts] == ["0%", "29%\nat the edge"]  # no words over the next bar
     with pytest.raises(SchemaError, match="not on the grid"):
         alphas(np.array([0.5]), grid)
 
