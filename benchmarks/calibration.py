@@ -288,7 +288,7 @@ def mean_difference(draws, *, folds=5, scorer="r2", per="target", targets=20, **
     for draw in range(max(1, draws // targets)):
         trained, control, y = networks(np.random.default_rng([24, draw]), targets=targets, **design)
         scores = [select_model(Quick(), X, y, cv=folds, scorer=scorer, per=per, inner=3) for X in (trained, control)]
-        found.append((scores[0].score - scores[1].score).values.mean())
+        found.append((scores[0].score_pooled - scores[1].score_pooled).values.mean())
     return float(np.mean(found))
 
 
@@ -542,10 +542,13 @@ def choices(draws):
         ("the same, r", {"scorer": "r"}),
         ("8 layers, 400 samples, 2 folds", {"n_layers": 8, "n": 400, "folds": 2}),
         ("2 layers, 60 samples", {"n_layers": 2, "n": 60}),
+        ("the same, 2 folds", {"n_layers": 2, "n": 60, "folds": 2}),
         ("2 layers, 150 samples, 10 folds, r", {"n_layers": 2, "folds": 10, "scorer": "r"}),
+        ("the same, 3 folds", {"n_layers": 2, "folds": 3, "scorer": "r"}),
         ("one choice for all, 3 folds", {"per": "all", "folds": 3}),
         ("AR(1) 0.5, 400 samples, blocks of 10, 4 folds", {"phi": 0.5, "n": 400, "blocks": 10, "folds": 4}),
         ("no signal", {"signal": 0.0}),
+        ("the same, 2 layers", {"n_layers": 2, "signal": 0.0}),
         ("a named candidate", {"named": True}),
     ):
         hits = selection(draws, **design)[1]
@@ -555,14 +558,20 @@ def choices(draws):
         truth = mean_difference(20 * draws, **design)
         missed = selection(draws, truth=truth, **design)[0]
         line(f"against a worse control, {scorer}: interval misses", 0.05, missed, len(missed), misses=True)
+    # Cheap, and close to the ends of what is promised: more draws.
     for what, design in (
         ("60 samples, r", {"n": 60, "scorer": "r"}),
+        ("the same, R2, 3 folds", {"n": 60, "scorer": "r2", "folds": 3}),
         ("150 samples, R2", {"n": 150, "scorer": "r2"}),
+        ("the same, 10 folds", {"n": 150, "scorer": "r2", "folds": 10}),
         ("400 samples, r", {"n": 400, "scorer": "r"}),
         ("no signal, 150 samples, r", {"n": 150, "scorer": "r", "signal": 0.0}),
+        ("the same, R2", {"n": 150, "scorer": "r2", "signal": 0.0}),
     ):
-        hits = two_fixed(draws, **design)[1]
+        hits = two_fixed(4 * draws, **design)[1]
         line(f"two models without a choice, {what}: p <= 0.05", 0.05, hits, len(hits))
+    hits = two_fixed(4 * draws, n=60, scorer="r2", folds=2)[1]
+    line("(the same, 60 samples in 2 folds)", 0.05, hits, len(hits))
     inflation(draws)
 
 
@@ -587,7 +596,7 @@ intervals that do not hold the true difference.""",
     "singles": """The same where every test has a data set of its own.""",
     "maps": """Maps of noise, smooth in time: how often any cluster or point is called significant.""",
     "choices": """An untrained control is as good as the network: how often the chosen layer is called better. Then what
-the best of many useless layers seems to score, and what it does.""",
+the best of many useless layers seems to score, and what it does. Brackets: too few samples to halve.""",
     "depths": """The share of intervals that do not hold the true centre of mass of the layers.""",
     "ceilings": """Means of many estimates against the truth; the least favourable design of each; then whether the
 ceiling is what the true signal reaches.""",

@@ -38,24 +38,17 @@ def weighted_score(y, p, w, scorer):
     return 1 - np.square(y - p).sum(axis=0) / np.square(y - y.mean(axis=0)).sum(axis=0)
 
 
-def difference_and_variance(y, a, b, fold, block, scorer):
+def difference_and_variance(y, a, b, block, scorer):
     """Every sample is counted twice, and those of one block once."""
 
     def score(counts):
-        each = [
-            np.subtract(*(weighted_score(y[fold == f], p[fold == f], counts[fold == f], scorer) for p in (a, b)))
-            for f in np.unique(fold)
-        ]
-        return np.mean(each, axis=0)
+        return np.subtract(*(weighted_score(y, p, counts, scorer) for p in (a, b)))
 
-    whole, variance = score(np.full(len(y), 2)), 0
-    for f in np.unique(fold):
-        members = np.unique(block[fold == f])
-        n = len(members)
-        lowered = np.stack([score(np.where(block == k, 1, 2)) for k in members])
-        added = 2 * (lowered.mean(axis=0) - lowered) * (n - 0.5) / n
-        variance = variance + n / (n - 1) * np.square(added).sum(axis=0)
-    return whole, variance
+    members = np.unique(block)
+    n = len(members)
+    lowered = np.stack([score(np.where(block == k, 1, 2)) for k in members])
+    added = 2 * (lowered.mean(axis=0) - lowered) * (n - 0.5) / n
+    return score(np.full(len(y), 2)), n / (n - 1) * np.square(added).sum(axis=0)
 
 
 @pytest.mark.parametrize("scorer", ["r2", "r"])
@@ -73,28 +66,29 @@ def test_the_variance_is_the_slow_obvious_one(scorer):
             made[outside] = Ridge(alpha).fit(X[inside], y[inside]).predict(X[outside])
         return made[rows]
 
-    def compared(rows, fold, scorer=scorer):
+    def compared(rows, scorer=scorer):
         guesses = predicted(1.0, a, rows), predicted(2.0, b, rows)
-        return difference_and_variance(y[rows], *guesses, fold, block[rows], scorer)
+        return difference_and_variance(y[rows], *guesses, block[rows], scorer)
 
     between, within, loss = 0, 0, 0
     for halves in _halvings(stratum, unit, 3, np.random.default_rng(4)):
-        (d1, v1), (d2, v2) = (compared(rows, np.zeros(len(rows))) for rows in halves)
+        (d1, v1), (d2, v2) = (compared(rows) for rows in halves)
         between, within = between + (d1 - d2) ** 2 / 2, within + (v1 + v2) / 2
-        loss = loss + sum(compared(rows, np.zeros(len(rows)), "r2")[1] for rows in halves) / 2
-    difference, fixed = compared(np.arange(48), stratum)
-    together, whole_loss = (compared(np.arange(48), np.zeros(48), each)[1] for each in (scorer, "r2"))
+        loss = loss + sum(compared(rows, "r2")[1] for rows in halves) / 2
+    (difference, fixed), (_, whole_loss) = (compared(np.arange(48), each) for each in (scorer, "r2"))
     ratio = between / within
     left = np.clip(loss / 3 / (4 * whole_loss), 0.5, np.where(ratio > 1, 1.5, 1))
-    variance = np.maximum(fixed, together) + left * (ratio - 1) * together
+    variance = (1 + left * (ratio - 1)) * fixed
     np.testing.assert_allclose(out.difference, difference)
     np.testing.assert_allclose(out.inflation, variance / fixed)
-    freedom = 1 / ((left * ratio * together / variance) ** 2 / 3 + 1 / (24 - 3))
+    freedom = 1 / ((left * ratio * fixed / variance) ** 2 / 3 + 1 / (24 - 1))
     assert 0.5 < left.min() < 0.9
     np.testing.assert_allclose(out.p, 2 * stats.t.sf(np.abs(difference) / np.sqrt(variance), freedom))
     half = stats.t.ppf(0.95, freedom) * np.sqrt(variance)
     np.testing.assert_allclose(out.ci, [difference - half, difference + half])
-    scores = [cross_validate(Ridge(k), X, y, cv=folds, scorer=scorer).score for k, X in ((1.0, a), (2.0, b))]
+    scores = [
+        cross_validate(Ridge(k), X, y, cv=folds, scorer=scorer).data.score_pooled for k, X in ((1.0, a), (2.0, b))
+    ]
     np.testing.assert_allclose([out.score_a, out.score_b], scores)
 
 
@@ -126,9 +120,7 @@ def test_what_training_adds_is_left_where_nothing_is_learned():
     plan = _plan(a, y, 4, None, None, 0)
     pair = [lambda rows, folds, X=X: _held_out(Plain(), X[rows], y[rows], folds, "serial") for X in (a, b)]
     options = {"scorer": "r", "blocks": 1, "n_halvings": 8, "level": 0.95}
-    kept, less = (
-        compare_procedures(pair, y, plan, random_state=0, choosing=choosing, **options) for choosing in (True, False)
-    )
+    kept, less = (compare_procedures(pair, y, plan, random_state=0, left=left, **options) for left in (1.0, None))
     together = [(one.inflation.values - 1).reshape(2, 40).mean(axis=1) for one in (kept, less)]
     share = together[1] / together[0]
     assert share[0] > 0.85 > 0.7 > share[1]
