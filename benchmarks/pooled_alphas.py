@@ -5,8 +5,9 @@
 Every line is a setting: mean R2 of the three over seeds (8 by default) and targets, what pooling loses to the better of
 the two with its paired standard error, and how much was pooled. Lines whose loss is above both .005 and two standard
 errors end in LOST. Simulated: samples, features, targets, how the targets differ, and white noise or autocorrelated
-features and noise (folds are contiguous). With ``NEUROALIGN_TEST_DATA`` set, also recordings: 81 objects, 60 nouns, a
-story, and blocks of pictures.
+features and noise (folds are contiguous). Of hundreds of settings some lose by chance, and the better of two is better
+than it is, so those that lost are drawn again, 60 times. With ``NEUROALIGN_TEST_DATA`` set, also recordings: 81
+objects, 60 nouns, a story, and blocks of pictures.
 """
 
 from __future__ import annotations
@@ -155,17 +156,24 @@ def recordings(root: Path, seeds: int) -> Iterator[tuple[str, Iterator[Split]]]:
         yield f"pictures, {n} samples of a run", ((x, y, a, np.flatnonzero(run != run[a[0]])) for a in trains)
 
 
+def named(n: int, p: int, t: int, kind: str, correlated: bool) -> str:
+    return f"{n} x {p}, {t} targets, {kind}{', AR' * correlated}"
+
+
 def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 8
     print(f"{'':50s} {'each':>8s} {'shared':>8s} {'pooled':>8s} {'loss':>8s} {'s.e.':>7s} {'amount':>7s}")
-    lost = []
-    for n in (10, 20, 40, 80, 200, 1000):
-        for p, t in SHAPES:
-            for kind in KINDS:
-                for correlated in (False, True):
-                    name = f"{n} x {p}, {t} targets, {kind}{', AR' * correlated}"
-                    lost.append(line(name, (simulate(n, p, t, kind, correlated, seed) for seed in range(seeds))))
-    print(f"simulated: pooling lost in {sum(lost)} of {len(lost)}")
+    settings = [
+        (n, *shape, kind, correlated)
+        for n in (10, 20, 40, 80, 200, 1000)
+        for shape in SHAPES
+        for kind in KINDS
+        for correlated in (False, True)
+    ]
+    suspects = [one for one in settings if line(named(*one), (simulate(*one, seed) for seed in range(seeds)))]
+    print(f"simulated: pooling lost in {len(suspects)} of {len(settings)}; these again:")
+    lost = [line(named(*one), (simulate(*one, seed) for seed in range(1000, 1060))) for one in suspects]
+    print(f"simulated: pooling lost in {sum(lost)} of {len(lost)} again")
     if root := os.environ.get("NEUROALIGN_TEST_DATA"):
         lost = [line(name, splits) for name, splits in recordings(Path(root), seeds)]
         print(f"recordings: pooling lost in {sum(lost)} of {len(lost)}")

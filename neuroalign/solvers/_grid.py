@@ -28,6 +28,7 @@ _LIMIT = 5.0  # of the spread of a curve, in median spreads
 _LIMIT_LEARNED = 2.0  # where covariances are learned, so that targets with large curves do not decide for the others
 _MAIN = 0.99  # of the variance of curves is in the main directions
 _BLOCK = 256  # targets at a time
+_CLEAR = 5.0  # standard errors over folds by which a target's own choice has to do better than the drawn one
 
 
 def check_alphas(alphas: ArrayLike) -> NDArray[np.float64]:
@@ -106,7 +107,8 @@ def choose_pooled(
     of which it has in common with any of them: noise with variance v makes a covariance of v / (F - 1), hence
     B = c - (v - c) / (F - 2), v now being the variance of a fold's curve with signal. Small folds give wild scores: a
     curve that varies more than 5 times as much as the median one (2 times where covariances are learned) is scaled
-    down to that first.
+    down to that first. Where the best of a target's own curve scores better in every fold, by 5 standard errors over
+    the folds (three or more), that is chosen: a few targets with signal among many without are not like the others.
 
     Parameters
     ----------
@@ -175,11 +177,26 @@ def choose_with(
     for here in _blocks(of_folds.shape[2]):
         curves = mean_over_folds(_limited(of_folds[:, :, here], pooling.limit))
         curves = np.where(np.isnan(curves), np.nan, mean + pooling.keep @ np.nan_to_num(curves - mean))
-        alphas[here], _ = choose(curves, grid, per_target=True)
-        place = (grid[:, None] == alphas[here]).argmax(axis=0)
+        drawn, own = (choose(each, grid, per_target=True)[0] for each in (curves, scores[:, here]))
+        place, alone = ((grid[:, None] == chosen).argmax(axis=0) for chosen in (drawn, own))
+        clear = _clearly_better(of_folds[:, :, here], alone, place) & ~np.isnan(drawn)
+        alphas[here], place = np.where(clear, own, drawn), np.where(clear, alone, place)
         at = np.take_along_axis(scores[:, here], place[None], axis=0)[0]
         cv_scores[here] = np.where(np.isnan(alphas[here]), np.nan, at)
     return alphas, cv_scores
+
+
+def _clearly_better(
+    of_folds: NDArray[np.floating], first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.bool_]:
+    """Whether the first place on the grid scores better in all folds, by many standard errors over the folds."""
+    at = (np.take_along_axis(of_folds, place[None, None], axis=1)[:, 0] for place in (first, second))
+    gain = np.subtract(*at).astype(np.float64)
+    n_folds = len(gain)
+    if n_folds < 3:
+        return np.zeros(gain.shape[1], bool)
+    error = gain.std(axis=0, ddof=1) / np.sqrt(n_folds)
+    return np.asarray((gain.mean(axis=0) > _CLEAR * error) & (gain.min(axis=0) > 0))
 
 
 def limited_curves(of_folds: NDArray[np.floating]) -> NDArray[np.float64]:

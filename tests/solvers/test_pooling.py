@@ -95,6 +95,20 @@ def test_nouns_of_real_fmri(subject, real_data):
     check([held_out(x, y, train, test) for train, test in splits])
 
 
+@pytest.mark.parametrize("n", [200, 1000])
+def test_few_targets_with_signal_among_many_without(n):
+    scores = []
+    for seed in range(6):
+        rng = np.random.default_rng([31, n, seed])
+        x = rng.standard_normal((n + 300, 5)) * np.arange(1.0, 6) ** -0.5
+        y = rng.standard_normal((n + 300, 60))
+        y[:, ::20] += 2 * x @ rng.standard_normal((5, 3))
+        scores.append(held_out(x, y, np.arange(n), np.arange(n, n + 300)))
+    each, _, pooled = np.mean(scores, axis=0)
+    assert each - pooled < 0.002
+    check(scores)
+
+
 def test_noise_is_shared_and_clear_differences_are_kept():
     rng, grid = np.random.default_rng(0), np.logspace(0, 5, 6)
     clear = np.zeros((4, 6, 9)) + np.eye(6, 9)[None]  # every fold agrees on what each target wants
