@@ -360,15 +360,15 @@ def _expand(y: Array, p: Array, scorer: str) -> tuple[Array, Array, Array]:
     return score, (1 - score) * weight - lost, weight
 
 
-def paired_error(y: Array, a: Array, b: Array, *, block: Index, in_time: bool, scorer: str) -> tuple[Any, ...]:
+def paired_error(
+    y: Array, a: Array, b: Array, *, block: Index, fold: Index, in_time: bool, scorer: str
+) -> tuple[Any, ...]:
     """Scores of two fitted models, their difference and its standard error, all (t,), and the degrees of freedom.
-
-    All samples are scored together.
 
     Blocks are counted half, not left out: in the square, that meets the variance of scores of few samples, where
     leaving out is too wide and the derivative too narrow (as HC2 lies between HC0 and HC3 in regression).
     """
-    plan, arrays = _plan(block, np.zeros_like(block), in_time, weight=0.5), (y, a, b)
+    plan, arrays = _plan(block, fold, in_time, weight=0.5), (y, a, b)
     parts = tiles(y.shape[1], 96 * plan.n_blocks + 64 * len(block))
     widen = _widening(arrays, plan, scorer, parts)
     found = np.empty((4, y.shape[1]))

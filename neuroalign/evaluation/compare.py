@@ -26,6 +26,9 @@ __all__ = ["compare_models"]
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
+#: Mean correlation of two models, in standard errors of one without signal, that is a sign of signal.
+SIGNAL = 2.0
+
 #: Takes rows of the data and the folds among these, and gives held-out predictions.
 Procedure = Callable[[Index, _Plan], _HeldOut]
 
@@ -74,15 +77,17 @@ def compare_models(
     Returns
     -------
     Dataset
-        ``score_a``, ``score_b`` (of all held-out samples together, as ``score_pooled`` of `cross_validate`),
-        ``difference`` (a - b), ``ci`` (bound: low, high) and the two-sided ``p`` of each target; ``inflation``, how
-        many times larger the variance of the difference is than with the fitted models held fixed. Where both predict
-        the same in every fold p is 1 and there is no interval.
+        ``score_a``, ``score_b``, ``difference`` (a - b), ``ci`` (bound: low, high) and the two-sided ``p`` of each
+        target; ``inflation``, how many times larger the variance of the difference is than with the fitted models held
+        fixed. Where both predict the same in every fold p is 1 and there is no interval. R2 is that of all held-out
+        samples together (``score_pooled`` of `cross_validate`), explained variance too, less the means of folds; r is
+        the mean over folds.
 
     Raises
     ------
     ConfigError
-        If a fold has fewer than two blocks or four samples, or a name is not known.
+        If a fold has fewer than two blocks or four samples, or a half of its blocks fewer than two samples; if there is
+        a single fold of fewer than four blocks; if a sample is held out more than once; or if a name is not known.
 
     Notes
     -----
@@ -93,15 +98,19 @@ def compare_models(
 
     Of (ratio - 1) a part is left in all samples: a half where weights are simply learned better, all of it where there
     is nothing to learn. It is measured, for each target: a quarter of how much the variance of the difference of R2,
-    models held fixed, shrinks from halves to all samples (0.5 to 1.5). In `select_model` it is 0.8, because a choice
-    between equally good layers is not settled by more samples; against a named candidate it is all. The variance is
-    that of the jackknife with all samples, times 1 + part * (ratio - 1). p and interval are those of Student's t; the
-    degrees of freedom are Satterthwaite's, from ``n_halvings`` for what comes from the ratio and ``n_blocks - 1`` for
-    the rest. All held-out samples are scored together, because scores of small folds vary more than that says.
+    models held fixed, shrinks from halves to all samples (0.5 to 1.5); at least 1 where the mean r of the two models is
+    less than two standard errors. In `select_model` it is 0.8, because a choice between equally good layers is not
+    settled by more samples; against a named candidate it is 1. The variance is that of the jackknife with all samples,
+    times 1 + part * (ratio - 1); where ratio is below 1, part is 1 at most. p and interval are those of Student's t
+    with Satterthwaite's degrees of freedom: ``n_halvings`` for the share of the variance that is multiplied with the
+    ratio, ``n_blocks - 1`` for the jackknife.
 
-    Between equally good models 4 to 6 % of p fall below .05, in 24 designs of 60 to 400 samples and 2 to 10 folds, with
-    and without signal. With models held fixed it was 5 to 20 %. Two folds of fewer than 100 samples are too few: 6 to
-    8 %.
+    Samples are scored together, because a mean over small folds varies more, by the variances that it is divided by.
+    But the mean of training samples is high where that of test samples is low, which gives r across folds a negative
+    bias, the more so the smaller the predictions. So r is the mean over folds, and its jackknife variance the mean of
+    two: by fold, which is too wide in small folds, and together, less the means of folds.
+
+    @CAL@
 
     The variance of cross-validation has no unbiased estimate from its own folds alone (Bengio & Grandvalet), but
     disjoint parts of the data do show it. The corrected resampled t-test (Nadeau & Bengio) rejected 1 to 5 % and found
@@ -177,16 +186,18 @@ def compare_procedures(
     halvings = _halvings(stratum, unit, n_halvings, np.random.default_rng(random_state))
     first, second = held if held is not None else (run(np.arange(len(unit)), plan) for run in pair)
     in_time = isinstance(blocks, (int, np.integer))
-    a, b, difference, error, freedom = _paired(first, second, unit, scorer, in_time)
+    a, b, difference, error, freedom = _paired(first, second, unit, scorer, in_time=in_time)
+    if scorer == "r":
+        # Predictions of folds differ in scale, by which r of all samples would weigh them: the difference is one of
+        # means over folds. Its jackknife is too wide where folds are small, that of all samples a little too narrow.
+        a, b, difference, wide, _ = _paired(first, second, unit, scorer, by_fold=True, in_time=in_time)
+        error = np.sqrt((np.square(error) + np.square(wide)) / 2)
     ratio, loss = _ratio(pair, plan, unit, halvings, n_halvings, scorer)
-    part = _left(loss, _paired(first, second, unit, "r2")[3]) if left is None else np.full_like(ratio, left)
-    part = np.where(ratio > 1, part, np.minimum(part, 1.0))
-    inflation = np.where(error > 0, 1 + part * (ratio - 1), np.nan)
-    # Satterthwaite: the part of the variance that is multiplied with the ratio is as uncertain as the halvings are few.
-    share = np.where(inflation > 0, part * ratio / np.where(inflation > 0, inflation, 1.0), 1.0)
-    error = np.where(error > 0, np.sqrt(inflation) * error, error)
-    freedom = 1 / (np.square(share) / n_halvings + 1 / freedom)
+    part = np.full_like(ratio, left) if left is not None else _left(loss, first, second, unit)
+    inflation, freedom = _inflation(ratio, part, n_halvings, freedom)
+    inflation, error = np.where(error > 0, inflation, np.nan), error * np.where(error > 0, np.sqrt(inflation), 1.0)
     t = np.abs(difference) / np.where(error > 0, error, 1.0)
+    t = np.where(error > 0, t, np.where(difference != 0, np.inf, 0.0))
     half = np.where(error > 0, stats.t.ppf((1 + level) / 2, freedom) * error, np.nan)
     p = np.where(np.isfinite(error), 2 * stats.t.sf(t, freedom), np.nan)
     like = template(y)
@@ -202,6 +213,14 @@ def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any) -> tuple[Index, I
     if isinstance(blocks, (int, np.integer)) and (isinstance(blocks, bool) or size < 1):
         raise ConfigError("Not a number of samples.", expected="blocks >= 1", got=blocks, where="blocks")
     label = np.zeros(n, np.int64) if size else codes(named(blocks, y, role="blocks"), "block")
+    held_out = np.concatenate([test for _, test in plan.folds])
+    if len(np.unique(held_out)) < len(held_out):
+        raise ConfigError(
+            "A sample is held out more than once.",
+            expected="folds that hold out every sample once at most",
+            got=f"{len(held_out)} held-out samples, {len(np.unique(held_out))} of them different",
+            where="cv",
+        )
     item = np.arange(n) if plan.repeats is None else plan.repeats
     stratum = np.full(n, len(plan.folds))  # samples that are only trained on come last
     for f, (_, test) in reversed(list(enumerate(plan.folds))):
@@ -213,11 +232,13 @@ def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any) -> tuple[Index, I
         start = np.unique(number, return_index=True)[1]
         inside = np.arange(len(start)) // size if size else label[rows[start]]
         unit[rows] = inside[number]
-        held, together = len(start), len(np.unique(inside))
-        if together < 2 or held < 4:
+        held, sizes = len(start), np.sort(np.unique(inside, return_counts=True)[1])
+        together, single = len(sizes), len(plan.folds) == 1 and f == 0
+        if together < (4 if single else 2) or held < 4 or sizes[: together // 2].sum() < 2:
             raise ConfigError(
                 "A fold cannot be halved.",
-                expected=">= 2 blocks and >= 4 samples (after averaging repeats) in every fold",
+                expected=">= 2 blocks (of a single fold, 4) and >= 4 samples (after averaging repeats) in every fold, "
+                "and >= 2 samples in every half of its blocks",
                 got=f"{together} blocks and {held} samples in "
                 + (f"fold {f}" if f < len(plan.folds) else "the samples that are never held out"),
                 fix="use smaller blocks or fewer folds",
@@ -261,10 +282,8 @@ def _ratio(
             found = []
             for rows in halves:
                 first, second = (run(rows, _within(plan, rows, len(unit))) for run in pair)
-                (difference, error), (_, loss_error) = (
-                    _paired(first, second, unit[rows], each)[2:4] for each in (scorer, "r2")
-                )
-                found.append((difference, np.square(error), np.square(loss_error)))
+                scored = {each: _paired(first, second, unit[rows], each)[2:4] for each in {scorer, "r2"}}
+                found.append((scored[scorer][0], np.square(scored[scorer][1]), np.square(scored["r2"][1])))
             one, other = found
             between.append(np.square(one[0] - other[0]) / 2)
             fixed.append((one[1] + other[1]) / 2)
@@ -277,18 +296,51 @@ def _ratio(
     return np.where(known.any(axis=0), ratio, np.nan), lost / np.maximum(known.sum(axis=0), 1)
 
 
-def _left(half: Array, error: Array) -> Array:
+def _inflation(ratio: Array, part: Array, n_halvings: int, freedom: float) -> tuple[Array, Array]:
+    """Variance over that with models held fixed, and its degrees of freedom (Satterthwaite).
+
+    Where training seems to take something off, by chance, no more is taken off than that. The part of the variance that
+    is multiplied with the ratio is as uncertain as the halvings are few.
+    """
+    part = np.where(ratio > 1, part, np.minimum(part, 1.0))
+    inflation = 1 + part * (ratio - 1)
+    share = np.where(inflation > 0, part * ratio / np.where(inflation > 0, inflation, 1.0), 1.0)
+    return inflation, 1 / (np.square(share) / n_halvings + 1 / freedom)
+
+
+def _left(half: Array, first: _HeldOut, second: _HeldOut, unit: Index) -> Array:
     """What is left, in all samples, of the share of the variance that training adds in halves; (t,).
 
     Errors of weights shrink a variance of R2 by 4 when samples double. What test samples add shrinks by 2 where the
     models differ in what they have learned, so that a half of the share is left; and by 4, so that all of it is left,
     where nothing but errors of weights is predicted. An estimate above 1 is chance, but cutting it would be biased.
+    Strong penalties shrink the errors as well and hide this. So all of it is left where the mean correlation of the two
+    models, which says nothing about their difference, is no clear sign of signal.
     """
-    shrunk = half / np.where(error > 0, np.square(error), 1.0)
-    return np.where(error > 0, np.clip(shrunk / 4, 0.5, 1.5), 1.0)
+    error = _paired(first, second, unit, "r2")[3]
+    shrunk = np.clip(half / np.where(error > 0, np.square(error), 1.0) / 4, 0.5, 1.5)
+    r_first, r_second = _paired(first, second, unit, "r", by_fold=True)[:2]
+    signal = (r_first + r_second) / 2 * np.sqrt(len(np.unique(unit[first.position]))) > SIGNAL
+    return np.where((error > 0) & signal, shrunk, np.maximum(shrunk, 1.0))
 
 
-def _paired(first: _HeldOut, second: _HeldOut, unit: Index, scorer: str, in_time: bool = False) -> tuple[Any, ...]:
+def _paired(
+    first: _HeldOut, second: _HeldOut, unit: Index, scorer: str, *, by_fold: bool = False, in_time: bool = False
+) -> tuple[Any, ...]:
     """Scores, difference, error and degrees of freedom of fitted models; see `paired_error`."""
-    block = codes(first.fold * (int(unit.max()) + 1) + unit[first.position], "block")
-    return paired_error(first.observed, first.predicted, second.predicted, block=block, in_time=in_time, scorer=scorer)
+    fold, n = (first.fold if by_fold else np.zeros_like(first.fold)), len(first.fold)
+    y, p, q = first.observed, first.predicted, second.predicted
+    centred = scorer != "r2" and not by_fold  # r and explained variance of a fold do not see offsets
+    if centred:
+        y, p, q = (_centred(values, first.fold) for values in (y, p, q))
+    block = codes(unit[first.position], "block")
+    *scores, error, freedom = paired_error(y, p, q, block=block, fold=fold, in_time=in_time, scorer=scorer)
+    return *scores, error * np.sqrt(n / (n - first.fold.max() - 1)) if centred else error, freedom
+
+
+def _centred(values: Array, fold: Index) -> Array:
+    """Less the mean of each fold; exactly zero where a fold is constant."""
+    weight = np.equal.outer(np.arange(int(fold.max()) + 1), fold).astype(np.float64)
+    means = weight @ values / weight.sum(axis=1, keepdims=True)
+    left = values - means[fold]
+    return np.where(np.abs(left) <= 1e-12 * np.abs(values), 0.0, left)

@@ -84,13 +84,12 @@ def select_model(
     Dataset
         - ``chosen`` (...): the candidate that most folds chose; ``chosen_fold`` (fold, ...): that of each fold. Both
           are empty where nothing can be scored to choose by.
-        - ``score`` (...): of the choice, on held-out samples, mean over folds; ``fold_score`` (fold, ...);
-          ``score_pooled`` (...), of all held-out samples together.
+        - ``score`` (...): of the choice, on held-out samples, mean over folds; ``fold_score`` (fold, ...).
         - ``inner_score`` (candidate, ...): the scores that it was chosen by.
         - ``candidate_score`` (candidate, ...): each candidate in an ordinary cross-validation, for profiles. The best
           of these is not the score of a choice.
-        - with `rival`: ``rival_score_pooled``, ``difference`` (of pooled scores), ``ci``, ``p`` and ``inflation`` (see
-          `compare_models`).
+        - with `rival`: ``compared_score``, ``rival_score``, ``difference``, ``ci``, ``p`` and ``inflation``, as
+          `compare_models` scores them (R2 and explained variance of all held-out samples together).
 
     Raises
     ------
@@ -151,7 +150,7 @@ def select_model(
             held=(held, other),
             left=left,
         )
-        data = data.assign(found.drop_vars("score_a").rename(score_b="rival_score_pooled"))
+        data = data.assign(found.rename(score_a="compared_score", score_b="rival_score"))
     return _describe(data, y, X, list(models), plan, name, per)
 
 
@@ -263,7 +262,6 @@ def _table(
         "chosen": restore(np.where(scored, labels[tied.argmax(axis=0)], ""), like),
         "chosen_fold": restore(np.where(scored, labels[picked], ""), like, "fold"),
         "score": restore(by_fold.mean(axis=0), like),
-        "score_pooled": restore(SCORERS[scorer](held.observed, held.predicted), like),
         "fold_score": restore(by_fold, like, "fold"),
         "inner_score": restore(inner_score, like, "candidate"),
         "candidate_score": restore(np.stack([_by_fold(m, scorer).mean(axis=0) for m in made]), like, "candidate"),

@@ -191,7 +191,8 @@ def _clearly_better(
 ) -> NDArray[np.bool_]:
     """Whether the first place on the grid scores better in all folds, by many standard errors over the folds."""
     at = (np.take_along_axis(of_folds, place[None, None], axis=1)[:, 0] for place in (first, second))
-    gain = np.subtract(*at).astype(np.float64)
+    first_scores, second_scores = (np.where(np.isfinite(scores), scores, np.nan) for scores in at)
+    gain = (first_scores - second_scores).astype(np.float64)
     n_folds = len(gain)
     if n_folds < 3:
         return np.zeros(gain.shape[1], bool)

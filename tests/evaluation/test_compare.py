@@ -2,22 +2,27 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy import stats
+from scipy.signal import lfilter
 from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, RepeatedKFold
 
 from neuroalign.encoding import RidgeEncoder
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.evaluation import bootstrap_compare, compare_models, cross_validate
-from neuroalign.evaluation.compare import _halvings, _left, _units, compare_procedures
+from neuroalign.evaluation.compare import _halvings, _inflation, _units, compare_procedures
 from neuroalign.evaluation.cross_validate import _held_out, _plan
 
 
 class Plain(BaseEstimator):
     """Ridge without an intercept, in two lines."""
 
+    def __init__(self, penalty=5):
+        self.penalty = penalty
+
     def fit(self, X, y):
-        self.coef_ = np.linalg.solve(X.T @ X + 5 * np.eye(X.shape[1]), X.T @ y)
+        self.coef_ = np.linalg.solve(X.T @ X + self.penalty * np.eye(X.shape[1]), X.T @ y)
         return self
 
     def predict(self, X):
@@ -35,25 +40,35 @@ def weighted_score(y, p, w, scorer):
     if scorer == "r":
         return [np.corrcoef(np.repeat(u, w), np.repeat(v, w))[0, 1] for u, v in zip(y.T, p.T, strict=True)]
     y, p = np.repeat(y, w, axis=0), np.repeat(p, w, axis=0)
+    if scorer == "ev":
+        return 1 - np.var(y - p, axis=0) / np.var(y, axis=0)
     return 1 - np.square(y - p).sum(axis=0) / np.square(y - y.mean(axis=0)).sum(axis=0)
 
 
-def difference_and_variance(y, a, b, block, scorer):
+def difference_and_variance(y, a, b, fold, block, scorer):
     """Every sample is counted twice, and those of one block once."""
 
     def score(counts):
-        return np.subtract(*(weighted_score(y, p, counts, scorer) for p in (a, b)))
+        each = [
+            np.subtract(*(weighted_score(y[fold == f], p[fold == f], counts[fold == f], scorer) for p in (a, b)))
+            for f in np.unique(fold)
+        ]
+        return np.mean(each, axis=0)
 
-    members = np.unique(block)
-    n = len(members)
-    lowered = np.stack([score(np.where(block == k, 1, 2)) for k in members])
-    added = 2 * (lowered.mean(axis=0) - lowered) * (n - 0.5) / n
-    return score(np.full(len(y), 2)), n / (n - 1) * np.square(added).sum(axis=0)
+    whole, variance = score(np.full(len(y), 2)), 0
+    for f in np.unique(fold):
+        members = np.unique(block[fold == f])
+        n = len(members)
+        lowered = np.stack([score(np.where(block == k, 1, 2)) for k in members])
+        added = 2 * (lowered.mean(axis=0) - lowered) * (n - 0.5) / n
+        variance = variance + n / (n - 1) * np.square(added).sum(axis=0)
+    return whole, variance
 
 
-@pytest.mark.parametrize("scorer", ["r2", "r"])
+@pytest.mark.parametrize("scorer", ["r2", "r", "ev"])
 def test_the_variance_is_the_slow_obvious_one(scorer):
-    a, b, y = data()
+    a, b, y = data(n_targets=6)
+    y[:, 3:] = np.random.default_rng(5).standard_normal((48, 3))
     block, folds = np.arange(48) // 2, list(KFold(3).split(y))
     options = {"cv": folds, "scorer": scorer, "random_state": 4}
     out = compare_models((Ridge(), a), (Ridge(2.0), b), y, blocks=block, n_halvings=3, level=0.9, **options)
@@ -67,17 +82,33 @@ def test_the_variance_is_the_slow_obvious_one(scorer):
         return made[rows]
 
     def compared(rows, scorer=scorer):
-        guesses = predicted(1.0, a, rows), predicted(2.0, b, rows)
-        return difference_and_variance(y[rows], *guesses, block[rows], scorer)
+        """All samples together; but for R2 less the means of their folds, which costs degrees of freedom."""
+        arrays, fold = (y[rows], predicted(1.0, a, rows), predicted(2.0, b, rows)), stratum[rows]
+        lost = 1.0
+        if scorer != "r2":
+            arrays = [x - np.stack([x[fold == f].mean(axis=0) for f in range(3)])[fold] for x in arrays]
+            lost = len(rows) / (len(rows) - 3)
+        d, v = difference_and_variance(*arrays, np.zeros(len(rows)), block[rows], scorer)
+        return d, v * lost
 
     between, within, loss = 0, 0, 0
     for halves in _halvings(stratum, unit, 3, np.random.default_rng(4)):
         (d1, v1), (d2, v2) = (compared(rows) for rows in halves)
         between, within = between + (d1 - d2) ** 2 / 2, within + (v1 + v2) / 2
         loss = loss + sum(compared(rows, "r2")[1] for rows in halves) / 2
-    (difference, fixed), (_, whole_loss) = (compared(np.arange(48), each) for each in (scorer, "r2"))
+    everything = np.arange(48)
+    (difference, fixed), (_, whole_loss) = (compared(everything, each) for each in (scorer, "r2"))
+    guesses = predicted(1.0, a, everything), predicted(2.0, b, everything)
+    if scorer == "r":
+        difference, by_fold = difference_and_variance(y, *guesses, stratum, block, "r")
+        fixed = (fixed + by_fold) / 2
     ratio = between / within
-    left = np.clip(loss / 3 / (4 * whole_loss), 0.5, np.where(ratio > 1, 1.5, 1))
+    r = np.mean([weighted_score(y[s], g[s], 1, "r") for g in guesses for s in (stratum == f for f in range(3))], axis=0)
+    signal = r * np.sqrt(24) > 2
+    left = np.clip(loss / 3 / (4 * whole_loss), 0.5, 1.5)
+    left = np.where(signal, left, np.maximum(left, 1))
+    left = np.where(ratio > 1, left, np.minimum(left, 1))
+    assert 0 < signal.sum() < 6
     variance = (1 + left * (ratio - 1)) * fixed
     np.testing.assert_allclose(out.difference, difference)
     np.testing.assert_allclose(out.inflation, variance / fixed)
@@ -86,10 +117,33 @@ def test_the_variance_is_the_slow_obvious_one(scorer):
     np.testing.assert_allclose(out.p, 2 * stats.t.sf(np.abs(difference) / np.sqrt(variance), freedom))
     half = stats.t.ppf(0.95, freedom) * np.sqrt(variance)
     np.testing.assert_allclose(out.ci, [difference - half, difference + half])
-    scores = [
-        cross_validate(Ridge(k), X, y, cv=folds, scorer=scorer).data.score_pooled for k, X in ((1.0, a), (2.0, b))
-    ]
-    np.testing.assert_allclose([out.score_a, out.score_b], scores)
+    np.testing.assert_allclose(out.score_a - out.score_b, difference)
+    if scorer != "ev":
+        found = [cross_validate(Ridge(k), X, y, cv=folds, scorer=scorer) for k, X in ((1.0, a), (2.0, b))]
+        scores = [one.score if scorer == "r" else one.data.score_pooled for one in found]
+        np.testing.assert_allclose([out.score_a, out.score_b], scores)
+
+
+def test_inflation_takes_off_no_more_than_was_found():
+    ratio, part = np.array([0.5, 0.5, 1.0, 2.0, 2.0, 0.0]), np.array([1.5, 0.5, 0.7, 0.5, 1.5, 1.0])
+    inflation, freedom = _inflation(ratio, part, 20, 99)
+    np.testing.assert_allclose(inflation, [0.5, 0.75, 1.0, 1.5, 2.5, 0.0])
+    share = np.array([1.0, 0.25 / 0.75, 0.7, 1 / 1.5, 3 / 2.5, 1.0])
+    np.testing.assert_allclose(freedom, 1 / (share**2 / 20 + 1 / 99))
+
+
+@pytest.mark.parametrize("scorer", ["r2", "r"])
+def test_neighbours_in_time_widen_the_interval(scorer):
+    rng = np.random.default_rng(3)
+    n = 400
+    steps = rng.standard_normal((n, 4)), rng.standard_normal((n, 4)), rng.standard_normal((n, 30))
+    a, b, noise = (lfilter([1.0], [1.0, -0.8], one, axis=0) for one in steps)
+    y = (a + b) @ rng.standard_normal((4, 30)) + 4 * noise
+    options = {"cv": 4, "n_halvings": 2, "random_state": 0, "scorer": scorer}
+    followed = compare_models((Plain(), a), (Plain(), b), y, blocks=5, **options)
+    alone = compare_models((Plain(), a), (Plain(), b), y, blocks=np.arange(n) // 5, **options)
+    np.testing.assert_allclose(followed.difference, alone.difference)
+    assert (np.diff(followed.ci.values, axis=0) > 1.1 * np.diff(alone.ci.values, axis=0)).all()
 
 
 def test_halves_keep_blocks_and_repeats_whole_and_folds_in_balance():
@@ -110,7 +164,6 @@ def test_halves_keep_blocks_and_repeats_whole_and_folds_in_balance():
 
 
 def test_what_training_adds_is_left_where_nothing_is_learned():
-    assert _left(np.array([2.0, 3.0, 4.0, 9.0, 1.0]), np.ones(5)).tolist() == [0.5, 0.75, 1, 1.5, 0.5]
     rng = np.random.default_rng(0)
     latent = rng.standard_normal((160, 4))
     a, b = (latent + rng.standard_normal((160, 4)) for _ in range(2))
@@ -118,12 +171,16 @@ def test_what_training_adds_is_left_where_nothing_is_learned():
     useful += 2 * latent @ rng.standard_normal((4, 40))
     y = np.hstack([useless, useful])
     plan = _plan(a, y, 4, None, None, 0)
-    pair = [lambda rows, folds, X=X: _held_out(Plain(), X[rows], y[rows], folds, "serial") for X in (a, b)]
     options = {"scorer": "r", "blocks": 1, "n_halvings": 8, "level": 0.95}
-    kept, less = (compare_procedures(pair, y, plan, random_state=0, left=left, **options) for left in (1.0, None))
-    together = [(one.inflation.values - 1).reshape(2, 40).mean(axis=1) for one in (kept, less)]
-    share = together[1] / together[0]
-    assert share[0] > 0.85 > 0.7 > share[1]
+    for penalty in (5, 1000):  # strong penalties shrink errors of weights as well
+        pair = [
+            lambda rows, folds, X=X, penalty=penalty: _held_out(Plain(penalty), X[rows], y[rows], folds, "serial")
+            for X in (a, b)
+        ]
+        kept, less = (compare_procedures(pair, y, plan, random_state=0, left=left, **options) for left in (1.0, None))
+        together = [(one.inflation.values - 1).reshape(2, 40).mean(axis=1) for one in (kept, less)]
+        share = together[1] / together[0]
+        assert share[0] > 0.9 > 0.7 > share[1]
 
 
 def test_it_holds_its_level_where_fixed_models_do_not():
@@ -174,12 +231,30 @@ def test_the_same_model_twice_has_no_interval():
     assert np.isnan(out.ci).all()
 
 
+def test_constant_predictions_are_compared_without_roundoff():
+    a, _, y = data(n=60)
+    for scorer in ("r", "ev"):
+        pair = (DummyRegressor(), a), (DummyRegressor(strategy="median"), a)
+        out = compare_models(*pair, y + 3, cv=3, scorer=scorer, n_halvings=4, random_state=0)
+        np.testing.assert_allclose(out.difference, 0, atol=1e-12)
+        assert (out.p == 1).all()
+        assert np.isnan(out.inflation).all()
+    far, near = (
+        compare_models((Ridge(), a), (DummyRegressor(), a), y + shift, cv=3, scorer="r", n_halvings=4, random_state=0)
+        for shift in (3, 0)
+    )
+    np.testing.assert_allclose(far.p, near.p)
+
+
 def test_refusals():
     a, b, y = data(n=24)
     models = (Ridge(), a), (Ridge(), b)
     for options, error, message in (
         ({"cv": 3, "blocks": 8}, ConfigError, "halved"),
         ({"cv": 8}, ConfigError, "halved"),
+        ({"cv": [(np.arange(12), np.arange(12, 24))], "blocks": 4}, ConfigError, "halved"),
+        ({"cv": 3, "blocks": np.repeat(np.arange(6), [1, 7] * 3)}, ConfigError, "halved"),
+        ({"cv": RepeatedKFold(n_splits=3, n_repeats=2)}, ConfigError, "held out more than once"),
         ({"cv": 3, "blocks": 0}, ConfigError, "number of samples"),
         ({"cv": 3, "blocks": np.arange(5)}, SchemaError, "one label a sample"),
         ({"cv": 3, "n_halvings": 1}, ConfigError, "interval"),

@@ -103,15 +103,21 @@ def test_rivals_and_controls():
     assert (out.difference > 0).all()
     assert (out.p < 0.05).mean() > 0.6
     assert (out.ci.sel(bound="low") < out.difference).all()
-    np.testing.assert_allclose(out.difference, out.score_pooled - out.rival_score_pooled)
-    np.testing.assert_allclose(out.rival_score_pooled, select_model(Ridge(), control, y, **options).score_pooled)
+    np.testing.assert_allclose(out.difference, out.compared_score - out.rival_score)
+    back = select_model(Ridge(), control, y, rival=X, **options)
+    np.testing.assert_allclose(out.rival_score, back.compared_score)
+    mean = select_model(Ridge(), X, y, rival=control, scorer="r", **options)
+    np.testing.assert_allclose(mean.compared_score, mean.score)
     named = select_model(Ridge(), X, y, rival="block3", **options)
     assert (named.difference == 0).all()
     assert (named.p == 1).all()
     assert np.isnan(named.ci).all()
     other = select_model(Ridge(), X, y, rival="block2", **options)
     alone = cross_validate(Ridge(), X["block2"], y, cv=2)
-    np.testing.assert_allclose(other.rival_score_pooled, alone.data.score_pooled)
+    np.testing.assert_allclose(other.rival_score, alone.data.score_pooled)
+    # Against one candidate all of what training adds is left; where the rival chooses as well, 0.8 of it.
+    both = select_model(Ridge(), X, y, rival={"one": X["block2"], "two": X["block2"]}, **options)
+    np.testing.assert_allclose(np.maximum(both.inflation - 1, 0), np.maximum(0.8 * (other.inflation - 1), 0))
     assert (other.p < 0.05).mean() > 0.6
 
 
@@ -123,11 +129,17 @@ def test_choosing_between_copies_is_no_choice():
     out = select_model(Ridge(), copies[0], y.values, rival=copies[1], inner=2, **options)
     fixed = compare_models((Ridge(), copies[0]["one"]), (Ridge(), copies[1]["one"]), y.values, **options)
     np.testing.assert_allclose(out.difference, fixed.difference)
-    # A choice might have been made: unlike for fixed models, what training adds is not taken to shrink to a half.
+    # A choice might have been made: unlike for fixed models, 0.8 of what training adds is taken to be left.
     pair = [lambda rows, plan, X=X["one"]: _held_out(Ridge(), X[rows], y.values[rows], plan, "serial") for X in copies]
     settings = {"scorer": "r2", "blocks": 1, "n_halvings": 3, "level": 0.95, "random_state": 1, "left": LEFT_OF_CHOICES}
     plain = compare_procedures(pair, y.values, _plan(copies[0]["one"], y.values, 2, None, None, 0), **settings)
-    for mine, theirs in (("p", "p"), ("ci", "ci"), ("rival_score_pooled", "score_b"), ("inflation", "inflation")):
+    for mine, theirs in (
+        ("p", "p"),
+        ("ci", "ci"),
+        ("compared_score", "score_a"),
+        ("rival_score", "score_b"),
+        ("inflation", "inflation"),
+    ):
         np.testing.assert_allclose(out[mine], plain[theirs])
 
 

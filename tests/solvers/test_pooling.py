@@ -15,7 +15,7 @@ from neuroalign.errors import ConfigError, NeuroalignWarning
 from neuroalign.metrics import r2_score
 from neuroalign.solvers import _path, banded_ridge_cv, default_alphas, ridge, ridge_cv, trf_cv
 from neuroalign.solvers._exact import ExactMean
-from neuroalign.solvers._grid import choose, choose_pooled, choose_with, learn_pooling
+from neuroalign.solvers._grid import _clearly_better, choose, choose_pooled, choose_with, learn_pooling
 from neuroalign.solvers._together import choose_together
 
 WAYS = (True, False, "pooled")
@@ -107,6 +107,18 @@ def test_few_targets_with_signal_among_many_without(n):
     each, _, pooled = np.mean(scores, axis=0)
     assert each - pooled < 0.002
     check(scores)
+
+
+def test_what_is_clearly_better():
+    first = np.ones((10, 6)) + 0.01 * np.random.default_rng(0).standard_normal((10, 6))
+    first[0, 1] = -0.001  # not in every fold, if by 9 standard errors
+    first[:, 2] *= np.linspace(0.001, 4, 10) ** 2
+    first[3, 4:] = np.nan, np.inf
+    of_folds = np.stack([first, np.zeros((10, 6))], axis=1)
+    places = np.zeros(6, int), np.ones(6, int)
+    assert _clearly_better(of_folds, *places).tolist() == [True, False, False, True, False, False]
+    assert not _clearly_better(of_folds[:, ::-1], *places).any()
+    assert not _clearly_better(of_folds[:2], *places).any()  # two folds share all of their noise
 
 
 def test_noise_is_shared_and_clear_differences_are_kept():
