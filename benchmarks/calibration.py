@@ -245,12 +245,15 @@ def clusters_of_permuted_scores(draws, times=40, **options):
 
 
 class Quick(BaseEstimator):
-    """Ridge with an intercept and a penalty of 10, without any checks, for thousands of fits."""
+    """Ridge with an intercept, without any checks, for thousands of fits."""
+
+    def __init__(self, penalty=10):
+        self.penalty = penalty
 
     def fit(self, X, y):
         self.x_, self.y_ = X.mean(0), y.mean(0)
         X = X - self.x_
-        self.coef_ = np.linalg.solve(X.T @ X + 10 * np.eye(X.shape[1]), X.T @ y)
+        self.coef_ = np.linalg.solve(X.T @ X + self.penalty * np.eye(X.shape[1]), X.T @ y)
         return self
 
     def predict(self, X):
@@ -287,18 +290,18 @@ def mean_difference(draws, *, folds=5, scorer="r2", per="target", targets=20, **
     found = []
     for draw in range(max(1, draws // targets)):
         trained, control, y = networks(np.random.default_rng([24, draw]), targets=targets, **design)
-        scores = [select_model(Quick(), X, y, cv=folds, scorer=scorer, per=per, inner=3) for X in (trained, control)]
-        found.append((scores[0].score_pooled - scores[1].score_pooled).values.mean())
+        options = {"cv": folds, "scorer": scorer, "per": per, "inner": 3, "n_halvings": 2}
+        found.append(select_model(Quick(), trained, y, rival=control, **options).difference.values.mean())
     return float(np.mean(found))
 
 
-def two_fixed(draws, *, n, scorer, folds=5, targets=20, **design):
+def two_fixed(draws, *, n, scorer, folds=5, targets=20, penalty=10, **design):
     """The same for two models without any choice."""
     misses, hits = [], []
     for draw in range(max(1, draws // targets)):
         rng = np.random.default_rng([25, draw])
         one, other, y = networks(rng, n=n, n_layers=1, targets=targets, **design)
-        pair = [(Quick(), layers["layer0"]) for layers in (one, other)]
+        pair = [(Quick(penalty), layers["layer0"]) for layers in (one, other)]
         out = compare_models(*pair, y, cv=folds, scorer=scorer, random_state=rng)
         low, high = out.ci.values
         misses.append(((low > 0) | (high < 0)).mean())
@@ -553,25 +556,31 @@ def choices(draws):
     ):
         hits = selection(draws, **design)[1]
         line(f"against an equal rival, {what}: p <= 0.05", 0.05, hits, len(hits))
+
+
+def pairs(draws):
+    head("select_model, intervals; compare_models")
     for scorer in ("r2", "r"):
         design = {"n": 150, "n_layers": 2, "advantage": 1.0, "scorer": scorer}
-        truth = mean_difference(20 * draws, **design)
+        truth = mean_difference(10 * draws, **design)
         missed = selection(draws, truth=truth, **design)[0]
         line(f"against a worse control, {scorer}: interval misses", 0.05, missed, len(missed), misses=True)
     # Cheap, and close to the ends of what is promised: more draws.
     for what, design in (
         ("60 samples, r", {"n": 60, "scorer": "r"}),
-        ("the same, R2, 3 folds", {"n": 60, "scorer": "r2", "folds": 3}),
+        ("60 samples, R2, 3 folds", {"n": 60, "scorer": "r2", "folds": 3}),
         ("150 samples, R2", {"n": 150, "scorer": "r2"}),
-        ("the same, 10 folds", {"n": 150, "scorer": "r2", "folds": 10}),
+        ("150 samples, R2, 10 folds", {"n": 150, "scorer": "r2", "folds": 10}),
         ("400 samples, r", {"n": 400, "scorer": "r"}),
         ("no signal, 150 samples, r", {"n": 150, "scorer": "r", "signal": 0.0}),
-        ("the same, R2", {"n": 150, "scorer": "r2", "signal": 0.0}),
+        ("no signal, 150 samples, R2", {"n": 150, "scorer": "r2", "signal": 0.0}),
+        ("no signal, R2, penalty 1000", {"n": 150, "scorer": "r2", "signal": 0.0, "penalty": 1000}),
+        ("no signal, r, penalty 1000", {"n": 150, "scorer": "r", "signal": 0.0, "penalty": 1000}),
     ):
         hits = two_fixed(4 * draws, **design)[1]
         line(f"two models without a choice, {what}: p <= 0.05", 0.05, hits, len(hits))
     hits = two_fixed(4 * draws, n=60, scorer="r2", folds=2)[1]
-    line("(the same, 60 samples in 2 folds)", 0.05, hits, len(hits))
+    line("(two models without a choice, 60 samples, R2, 2 folds)", 0.05, hits, len(hits))
     inflation(draws)
 
 
@@ -595,8 +604,10 @@ Brackets: predictions held fixed, which cross_validate does only with a single f
 intervals that do not hold the true difference.""",
     "singles": """The same where every test has a data set of its own.""",
     "maps": """Maps of noise, smooth in time: how often any cluster or point is called significant.""",
-    "choices": """An untrained control is as good as the network: how often the chosen layer is called better. Then what
-the best of many useless layers seems to score, and what it does. Brackets: too few samples to halve.""",
+    "choices": """An untrained control is as good as the network: how often the chosen layer is called better.""",
+    "pairs": """The control is worse: the share of intervals that do not hold the true difference. Two models are as
+good as each other: how often one is called better (brackets: too few samples to halve). Then what the best of many
+useless layers seems to score, and what it does.""",
     "depths": """The share of intervals that do not hold the true centre of mass of the layers.""",
     "ceilings": """Means of many estimates against the truth; the least favourable design of each; then whether the
 ceiling is what the true signal reaches.""",
@@ -610,6 +621,7 @@ PARTS = {
     "singles": singles,
     "maps": maps,
     "choices": choices,
+    "pairs": pairs,
     "depths": depths,
     "ceilings": ceilings,
     "power": power,
