@@ -131,7 +131,8 @@ def test_labels_clones_and_files(tmp_path) -> None:
     assert model.trust_.dims == model.pull_.dims == model.alphas_.dims == model.cv_scores_.dims == ("voxel",)
     again = load_model(model.save(tmp_path / "model"))
     xr.testing.assert_identical(again.predict(few[0]), model.predict(few[0]))
-    xr.testing.assert_identical(again.fit(*few).coef_, model.coef_)  # the prior is saved as well
+    # The prior is saved as well; where it lies in memory may change the last digit of products.
+    xr.testing.assert_allclose(again.fit(*few).coef_, model.coef_, rtol=1e-6)
     with pytest.raises(AlignmentError, match="other names along unit"):
         model.fit(few[0].assign_coords(unit=units["unit"][::-1]), few[1])
     with pytest.raises(AlignmentError, match="other features"):
