@@ -284,8 +284,8 @@ def _write_part(
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(place / name, target / name)
     packing = codec.packing_of(metadata["attributes"])
-    with codec.damage_reported(place), zarr.config.set({"array.write_empty_chunks": True}):
-        array = zarr.open_array(str(target), mode="r+", zarr_format=3)
+    with codec.damage_reported(place):
+        array = zarr.open_array(str(target), mode="r+", zarr_format=3).with_config({"write_empty_chunks": True})
     text = metadata["data_type"] == "string"
     dtype: Any = "str" if text else np.dtype(metadata["data_type"])
     for tile in _tiles(values.shape, unit, axis, start, 16 if text else dtype.itemsize):

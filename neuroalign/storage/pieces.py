@@ -116,8 +116,8 @@ class Pieces:
 
         file = self._file(k, name, values.ndim)
         atomic.operation_hook("write", file)
-        with zarr.config.set({"array.write_empty_chunks": True}):  # an absent file is damage
-            array = zarr.open_array(str(self.folder / name), mode="r+", zarr_format=3)
+        array = zarr.open_array(str(self.folder / name), mode="r+", zarr_format=3)
+        array = array.with_config({"write_empty_chunks": True})  # an absent file is damage
         selection: Any = (..., *self.region(k))
         array[selection] = values
         atomic.fsync(file)
