@@ -272,13 +272,16 @@ def networks(rng, *, n, n_layers, units=6, targets=20, advantage=0.0, phi=0.0, s
     return *pair, signal * latent @ weights + 3 * ar1(rng, n, targets, phi)
 
 
-def selection(draws, *, folds=5, named=False, truth=0.0, scorer="r2", per="target", blocks=1, targets=20, **design):
+def selection(
+    draws, *, folds=5, named=False, truth=0.0, scorer="r2", per="target", blocks=1, targets=20, penalty=10, **design
+):
     """By draw: misses of the 95 % interval and p <= 0.05, of the chosen layer against a control's or a named one."""
     misses, hits, options = [], [], {"cv": folds, "scorer": scorer, "per": per, "inner": 3, "blocks": blocks}
     for draw in range(max(1, draws // targets)):
         rng = np.random.default_rng([20, draw])
         trained, control, y = networks(rng, targets=targets, **{"n": 150, "n_layers": 4} | design)
-        out = select_model(Quick(), trained, y, rival="layer0" if named else control, random_state=rng, **options)
+        rival = "layer0" if named else control
+        out = select_model(Quick(penalty), trained, y, rival=rival, random_state=rng, **options)
         low, high = out.ci.values
         misses.append(((low > truth) | (high < truth)).mean())
         hits.append((out.p.values <= 0.05).mean())
@@ -552,6 +555,8 @@ def choices(draws):
         ("AR(1) 0.5, 400 samples, blocks of 10, 4 folds", {"phi": 0.5, "n": 400, "blocks": 10, "folds": 4}),
         ("no signal", {"signal": 0.0}),
         ("the same, 2 layers", {"n_layers": 2, "signal": 0.0}),
+        ("no signal, 2 layers, r", {"n_layers": 2, "signal": 0.0, "scorer": "r"}),
+        ("the same, penalty 1000", {"n_layers": 2, "signal": 0.0, "scorer": "r", "penalty": 1000}),
         ("a named candidate", {"named": True}),
     ):
         hits = selection(draws, **design)[1]

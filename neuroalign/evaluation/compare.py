@@ -102,12 +102,13 @@ def compare_models(
 
     Of (ratio - 1) a part is left in all samples: a half where weights are simply learned better, all of it where there
     is nothing to learn. It is measured, for each target: a quarter of how much the variance of the difference of R2,
-    models held fixed, shrinks from halves to all samples (0.5 to 1.5). Where the mean r of the two models is less than
-    two standard errors it is 0.8, of r 1.3. In `select_model` it is 0.8, because a choice between equally good layers
-    is not settled by more samples; against a named candidate it is 1. These numbers are from simulations. The variance
-    is that of the jackknife with all samples, times 1 + part * (ratio - 1); where ratio is below 1, part is 1 at most.
-    p and interval are those of Student's t with Satterthwaite's degrees of freedom: ``n_halvings`` for the share of the
-    variance that is multiplied with the ratio, ``n_blocks - 1`` for the jackknife.
+    models held fixed, shrinks from halves to all samples (0.5 to 1.5). In `select_model` it is 0.8, because a choice
+    between equally good layers is not settled by more samples; against a named candidate it is 1. Where the mean r of
+    the two models is less than two standard errors it is 0.8 for R2 (against a named candidate 1) and 1.3 for r. These
+    numbers are from simulations. The variance is that of the jackknife with all samples, times 1 + part * (ratio - 1);
+    where ratio is below 1, part is 1 at most. p and interval are those of Student's t with Satterthwaite's degrees of
+    freedom: ``n_halvings`` for the share of the variance that is multiplied with the ratio, ``n_blocks - 1`` for the
+    jackknife.
 
     Samples are scored together, because a mean over small folds varies more, by the variances that it is divided by.
     But the mean of training samples is high where that of test samples is low, which gives r across folds a negative
@@ -183,7 +184,7 @@ def compare_procedures(
     """Compare what two procedures predict; see `compare_models`.
 
     `held` is what they gave for all samples; `left` the part of what training adds in halves that is left in all
-    samples, by default measured.
+    samples where there is signal, by default measured.
     """
     if not 0 < level < 1 or n_halvings < 2:
         raise ConfigError(
@@ -200,7 +201,7 @@ def compare_procedures(
         a, b, difference, wide, _ = _paired(first, second, unit, scorer, by_fold=True, in_time=in_time)
         error = np.sqrt((np.square(error) + np.square(wide)) / 2)
     ratio, loss = _ratio(pair, plan, unit, halvings, n_halvings, scorer)
-    part = np.full_like(ratio, left) if left is not None else _left(loss, first, second, unit, scorer)
+    part = _left(loss, first, second, unit, scorer, left)
     inflation, freedom = _inflation(ratio, part, n_halvings, freedom)
     inflation, error = np.where(error > 0, inflation, np.nan), error * np.where(error > 0, np.sqrt(inflation), 1.0)
     t = np.abs(difference) / np.where(error > 0, error, 1.0)
@@ -315,20 +316,25 @@ def _inflation(ratio: Array, part: Array, n_halvings: int, freedom: float) -> tu
     return inflation, 1 / (np.square(share) / n_halvings + 1 / freedom)
 
 
-def _left(half: Array, first: _HeldOut, second: _HeldOut, unit: Index, scorer: str) -> Array:
+def _left(
+    half: Array, first: _HeldOut, second: _HeldOut, unit: Index, scorer: str, known: float | None = None
+) -> Array:
     """What is left, in all samples, of the share of the variance that training adds in halves; (t,).
 
     Errors of weights shrink a variance of R2 by 4 when samples double. What test samples add shrinks by 2 where the
     models differ in what they have learned, so that a half of the share is left; and by 4, so that all of it is left,
     where nothing but errors of weights is predicted. An estimate above 1 is chance, but cutting it would be biased.
     Strong penalties shrink the errors as well and hide this. So it is fixed where the mean correlation of the two
-    models, which says nothing about their difference, is no clear sign of signal.
+    models, which says nothing about their difference, is no clear sign of signal. `known` stands for the estimate.
     """
     error = _paired(first, second, unit, "r2")[3]
     shrunk = np.clip(half / np.where(error > 0, np.square(error), 1.0) / 4, 0.5, 1.5)
     r_first, r_second = _paired(first, second, unit, "r", by_fold=True)[:2]
     signal = (r_first + r_second) / 2 * np.sqrt(len(np.unique(unit[first.position]))) > SIGNAL
-    return np.where((error > 0) & signal, shrunk, WITHOUT_SIGNAL[scorer])
+    without = WITHOUT_SIGNAL[scorer]
+    if known is not None:
+        return np.where(signal, known, max(known, without))
+    return np.where((error > 0) & signal, shrunk, without)
 
 
 def _paired(
