@@ -559,7 +559,7 @@ def choices(draws):
         ("the same, penalty 1000", {"n_layers": 2, "signal": 0.0, "scorer": "r", "penalty": 1000}),
         ("a named candidate", {"named": True}),
     ):
-        # What is left of a choice without signal is a fixed number, so close to the ends of what is promised: more draws.
+        # Without signal a fixed part is left, so that rates lie close to the ends of what is promised: more draws.
         hits = selection(2 * draws if "signal" in design else draws, **design)[1]
         line(f"against an equal rival, {what}: p <= 0.05", 0.05, hits, len(hits))
 
