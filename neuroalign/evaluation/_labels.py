@@ -28,6 +28,11 @@ def parts(data: Any) -> list[Any]:
     return list(data.values()) if isinstance(data, Mapping) and not isinstance(data, xr.Dataset) else [data]
 
 
+def together(*data: Any) -> dict[int, Any]:
+    """Gather the arrays of several inputs, whose labels are looked up in all of them."""
+    return dict(enumerate(part for one in data for part in parts(one)))
+
+
 def n_samples(data: Any) -> int:
     """Count the samples of a labelled object (along its sample dimension), a mapping of them, or an array."""
     first = parts(data)[0] if parts(data) else data

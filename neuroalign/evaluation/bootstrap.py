@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from neuroalign.errors import ConfigError
-from neuroalign.evaluation._labels import codes, named
+from neuroalign.errors import ConfigError, warn, warns_once
+from neuroalign.evaluation._labels import codes, is_time_series, named
 from neuroalign.evaluation._targets import matched, matrix, restore, template, tiles
 
 __all__ = ["bootstrap_compare"]
@@ -23,6 +23,7 @@ Index = NDArray[np.int64]
 LEAST_FREEDOM = 10
 
 
+@warns_once
 def bootstrap_compare(
     y_true: Any,
     pred_a: Any,
@@ -111,6 +112,7 @@ def bootstrap_compare(
     if scorer not in _SUMS:
         raise ConfigError("Unknown scorer.", expected=sorted(_SUMS), got=scorer, where="scorer")
     guesses = [matched(y_true, guess, ("y_true", name)) for guess, name in ((pred_a, "pred_a"), (pred_b, "pred_b"))]
+    warn_of_neighbours(blocks, is_time_series(y_true))
     y, a, b = matrix(y_true), *map(matrix, guesses)
     fold = np.zeros(len(y), np.int64) if folds is None else codes(named(folds, y_true, role="folds"), "fold")
     block = _block_codes(blocks, y_true, fold)
@@ -119,6 +121,15 @@ def bootstrap_compare(
     region, names = _region_codes(regions, like)
     collected = _collect((y, a, b), plan, scorer, level, region)
     return _table(like, collected, names, level)
+
+
+def warn_of_neighbours(blocks: str | int | ArrayLike, time_series: bool) -> None:
+    """Warn where single samples of a time series are taken for independent."""
+    if time_series and isinstance(blocks, (int, np.integer)) and blocks == 1:
+        warn(
+            "blocks=1 takes the samples of a time series for independent, but neighbours in time are alike: p will be "
+            "too small. Take blocks longer than the noise is correlated (a number of samples), or runs (blocks='run')."
+        )
 
 
 @dataclass(frozen=True)

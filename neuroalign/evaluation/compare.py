@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ from scipy import stats
 
 from neuroalign.compute import progress
 from neuroalign.errors import ConfigError, warns_once
-from neuroalign.evaluation._labels import codes, n_samples, named, take
+from neuroalign.evaluation._labels import codes, n_samples, named, take, together
 from neuroalign.evaluation._targets import restore, template
-from neuroalign.evaluation.bootstrap import paired_error
-from neuroalign.evaluation.cross_validate import _check_inputs, _held_out, _HeldOut, _Plan, _plan, _scorer_name
+from neuroalign.evaluation.bootstrap import paired_error, warn_of_neighbours
+from neuroalign.evaluation.cross_validate import _check_models, _held_out, _HeldOut, _Plan, _plan, _scorer_name
 from neuroalign.evaluation.folds import delay_span
 from neuroalign.schema import inherit, stamp
 
@@ -62,14 +62,14 @@ def compare_models(
     Parameters
     ----------
     a, b : tuple of (estimator, X)
-        Estimator and features of the same samples; as for `cross_validate`.
+        Estimator and features of the same samples; as for `cross_validate`. Without `scorer` both must have the same.
     y : DataArray or array_like
         Responses.
     cv, groups, repeats, scorer, executor
         As for `cross_validate`.
     blocks : int, str or array_like, default 1
         What is independent: that many consecutive held-out samples, or samples with the same label; as for
-        `bootstrap_compare`.
+        `bootstrap_compare`. For time series longer than the noise is correlated.
     n_halvings : int, default 20
         How often the samples are halved. Costs the cross-validation of both models on half of the samples,
         ``2 * n_halvings`` times.
@@ -89,9 +89,12 @@ def compare_models(
 
     Raises
     ------
+    AlignmentError
+        If samples of the features and of y differ.
     ConfigError
-        If a fold has fewer than two blocks or four samples, or a half of its blocks fewer than two samples; if there is
-        a single fold of fewer than four blocks; if a sample is held out more than once; or if a name is not known.
+        If a fold, or what is only trained on, has fewer than two blocks or four samples, or a half of its blocks fewer
+        than two samples; if there is a single fold of fewer than four blocks; if a sample is held out more than once;
+        or if a name is not known.
 
     Notes
     -----
@@ -104,11 +107,11 @@ def compare_models(
     is nothing to learn. It is measured, for each target: a quarter of how much the variance of the difference of R2,
     models held fixed, shrinks from halves to all samples (0.5 to 1.5). In `select_model` it is 0.8, because a choice
     between equally good layers is not settled by more samples; against a named candidate it is 1. Where the mean r of
-    the two models is less than two standard errors it is 0.8 for R2 (against a named candidate 1) and 1.3 for r. These
-    numbers are from simulations. The variance is that of the jackknife with all samples, times 1 + part * (ratio - 1);
-    where ratio is below 1, part is 1 at most. p and interval are those of Student's t with Satterthwaite's degrees of
-    freedom: ``n_halvings`` for the share of the variance that is multiplied with the ratio, ``n_blocks - 1`` for the
-    jackknife.
+    the two models is less than two standard errors it is 0.8 for R2 and explained variance (against a named candidate
+    1) and 1.3 for r. These numbers are from simulations. The variance is that of the jackknife with all samples, times
+    1 + part * (ratio - 1); where ratio is below 1, part is 1 at most. p and interval are those of Student's t with
+    Satterthwaite's degrees of freedom: ``n_halvings`` for the share of the variance that is multiplied with the ratio,
+    ``n_blocks - 1`` for the jackknife.
 
     Samples are scored together, because a mean over small folds varies more, by the variances that it is divided by.
     But the mean of training samples is high where that of test samples is low, which gives r across folds a negative
@@ -146,38 +149,59 @@ def compare_models(
     >>> bool((out.p < 0.05).all())
     True
     """
-    name = _scorer_name(a[0], scorer)
-    for _, X in (a, b):
-        _check_inputs(X, y)
-    plan = _plan(a[1], y, cv, groups, repeats, max(delay_span(estimator, X) for estimator, X in (a, b)))
+    name = _scorer_name((a[0], b[0]), scorer)
+    _check_models((a[1], b[1]), y)
+    plan = _plan(together(a[1], b[1]), y, cv, groups, repeats, max(delay_span(estimator, X) for estimator, X in (a, b)))
+    halvings = prepare(blocks, plan, y, n_halvings, level, random_state)
 
     def procedure(model: tuple[Any, Any]) -> Procedure:
         estimator, X = model
         return lambda rows, folds: _held_out(estimator, take(X, rows), take(y, rows), folds, executor)
 
-    out = compare_procedures(
-        (procedure(a), procedure(b)),
-        y,
-        plan,
-        scorer=name,
-        blocks=blocks,
-        n_halvings=n_halvings,
-        level=level,
-        random_state=random_state,
-    )
+    out = compare_procedures((procedure(a), procedure(b)), y, plan, halvings, scorer=name, level=level)
     return stamp(inherit(out, y), "compare_models", n_halvings=n_halvings)
+
+
+@dataclass(frozen=True)
+class _Halvings:
+    """The block of each sample, whether blocks follow each other in time, and how often which halves are drawn."""
+
+    unit: Index
+    in_time: bool
+    n: int
+    halves: Iterator[tuple[Index, Index]]
+
+
+def prepare(
+    blocks: str | int | ArrayLike,
+    plan: _Plan,
+    y: Any,
+    n_halvings: int,
+    level: float,
+    random_state: int | np.random.Generator | None,
+) -> _Halvings:
+    """Refuse what cannot be halved, before anything is fitted."""
+    if not 0 < level < 1 or not isinstance(n_halvings, (int, np.integer)) or n_halvings < 2:
+        raise ConfigError(
+            "Not an interval.",
+            expected="0 < level < 1, an integer n_halvings >= 2",
+            got=f"{level}, {n_halvings}",
+            where="level",
+        )
+    stratum, unit = _units(blocks, plan, y)
+    warn_of_neighbours(blocks, plan.time_series)
+    halves = _halvings(stratum, unit, n_halvings, np.random.default_rng(random_state))
+    return _Halvings(unit, isinstance(blocks, (int, np.integer)), n_halvings, halves)
 
 
 def compare_procedures(
     pair: tuple[Procedure, Procedure],
     y: Any,
     plan: _Plan,
+    halvings: _Halvings,
     *,
     scorer: str,
-    blocks: str | int | ArrayLike,
-    n_halvings: int,
-    level: float,
-    random_state: int | np.random.Generator | None,
+    level: float = 0.95,
     held: tuple[_HeldOut, _HeldOut] | None = None,
     left: float | None = None,
 ) -> xr.Dataset:
@@ -186,23 +210,17 @@ def compare_procedures(
     `held` is what they gave for all samples; `left` the part of what training adds in halves that is left in all
     samples where there is signal, by default measured.
     """
-    if not 0 < level < 1 or n_halvings < 2:
-        raise ConfigError(
-            "Not an interval.", expected="0 < level < 1, n_halvings >= 2", got=f"{level}, {n_halvings}", where="level"
-        )
-    stratum, unit = _units(blocks, plan, y)
-    halvings = _halvings(stratum, unit, n_halvings, np.random.default_rng(random_state))
+    unit, in_time = halvings.unit, halvings.in_time
     first, second = held if held is not None else (run(np.arange(len(unit)), plan) for run in pair)
-    in_time = isinstance(blocks, (int, np.integer))
     a, b, difference, error, freedom = _paired(first, second, unit, scorer, in_time=in_time)
     if scorer == "r":
         # Predictions of folds differ in scale, by which r of all samples would weigh them: the difference is one of
         # means over folds. Its jackknife is too wide where folds are small, that of all samples a little too narrow.
         a, b, difference, wide, _ = _paired(first, second, unit, scorer, by_fold=True, in_time=in_time)
         error = np.sqrt((np.square(error) + np.square(wide)) / 2)
-    ratio, loss = _ratio(pair, plan, unit, halvings, n_halvings, scorer)
+    ratio, loss = _ratio(pair, plan, halvings, scorer)
     part = _left(loss, first, second, unit, scorer, left)
-    inflation, freedom = _inflation(ratio, part, n_halvings, freedom)
+    inflation, freedom = _inflation(ratio, part, halvings.n, freedom)
     inflation, error = np.where(error > 0, inflation, np.nan), error * np.where(error > 0, np.sqrt(inflation), 1.0)
     t = np.abs(difference) / np.where(error > 0, error, 1.0)
     t = np.where(error > 0, t, np.where(difference != 0, np.inf, 0.0))
@@ -230,7 +248,9 @@ def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any) -> tuple[Index, I
             where="cv",
         )
     item = np.arange(n) if plan.repeats is None else plan.repeats
-    stratum = np.full(n, len(plan.folds))  # samples that are only trained on come last
+    # Samples that are only trained on come after the folds, and then those that are in none.
+    used = np.isin(np.arange(n), np.concatenate([part for fold in plan.folds for part in fold]))
+    stratum = np.where(used, len(plan.folds), len(plan.folds) + 1)
     for f, (_, test) in reversed(list(enumerate(plan.folds))):
         stratum[test] = f
     unit = np.empty(n, np.int64)
@@ -241,15 +261,18 @@ def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any) -> tuple[Index, I
         inside = np.arange(len(start)) // size if size else label[rows[start]]
         unit[rows] = inside[number]
         held, sizes = len(start), np.sort(np.unique(inside, return_counts=True)[1])
-        together, single = len(sizes), len(plan.folds) == 1 and f == 0
-        if together < (4 if single else 2) or held < 4 or sizes[: together // 2].sum() < 2:
+        n_blocks, single = len(sizes), len(plan.folds) == 1 and f == 0
+        few = n_blocks < (4 if single else 2) or held < 4 or sizes[: n_blocks // 2].sum() < 2
+        if few and f <= len(plan.folds):
+            tested = f < len(plan.folds)
             raise ConfigError(
                 "A fold cannot be halved.",
                 expected=">= 2 blocks (of a single fold, 4) and >= 4 samples (after averaging repeats) in every fold, "
                 "and >= 2 samples in every half of its blocks",
-                got=f"{together} blocks and {held} samples in "
-                + (f"fold {f}" if f < len(plan.folds) else "the samples that are never held out"),
-                fix="use smaller blocks or fewer folds",
+                got=f"{n_blocks} blocks and {held} samples in "
+                + (f"fold {f}" if tested else "the samples that are trained on, and never held out"),
+                where="blocks" if tested else "cv",
+                fix="use smaller blocks or fewer folds" if tested else "hold these out as well, or leave them out",
             )
     return stratum, codes(stratum * (int(unit.max()) + 1) + unit, "block")
 
@@ -274,19 +297,18 @@ def _within(plan: _Plan, rows: Index, n: int) -> _Plan:
     return replace(plan, folds=folds, groups=groups, repeats=repeats, runs=runs)
 
 
-def _ratio(
-    pair: tuple[Procedure, Procedure], plan: _Plan, unit: Index, halvings: Any, n_halvings: int, scorer: str
-) -> tuple[Array, Array]:
+def _ratio(pair: tuple[Procedure, Procedure], plan: _Plan, halvings: _Halvings, scorer: str) -> tuple[Array, Array]:
     """Variance of the difference in halves of the data, over that with fitted models held fixed; (t,).
 
     All held-out samples of a half are scored together: its folds may be too small for scores of their own. The second
     array is the variance of the difference of R2 with fitted models held fixed, for `_left`.
     """
+    unit = halvings.unit
     between: list[Array] = []
     fixed: list[Array] = []
     losses: list[Array] = []
-    with progress("halvings", total=n_halvings) as advance:
-        for halves in halvings:
+    with progress("halvings", total=halvings.n) as advance:
+        for halves in halvings.halves:
             found = []
             for rows in halves:
                 first, second = (run(rows, _within(plan, rows, len(unit))) for run in pair)

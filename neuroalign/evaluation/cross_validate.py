@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from neuroalign.evaluation._labels import (
     is_time_series,
     n_samples,
     named,
+    parts,
 )
 from neuroalign.evaluation._targets import matched, matrix, restore, template
 from neuroalign.evaluation.ceilings import averages, noise_ceiling, normalise
@@ -133,7 +135,7 @@ def cross_validate(
         )
     if keep_null and test is None:
         raise ConfigError("There are no permutations to keep.", got="test=None", fix="test='permutation'")
-    name = _scorer_name(estimator, scorer)
+    name = _scorer_name((estimator,), scorer)
     plan = _plan(X, y, cv, groups, repeats, delay_span(estimator, X))
     held_out = _held_out(estimator, X, y, plan, executor)
     for_ceiling, for_test = np.random.default_rng(random_state).spawn(2)
@@ -210,10 +212,38 @@ def _check_inputs(X: Any, y: Any) -> None:
         )
 
 
-def _scorer_name(estimator: Any, scorer: str | None) -> str:
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    own = getattr(last, "scorer", None)
-    name = scorer if scorer is not None else own if isinstance(own, str) else "r2"
+def _check_models(features: Sequence[Any], y: Any) -> None:
+    """Refuse features of several models that are not of the same samples as y, and as each other."""
+    for X in features:
+        _check_inputs(X, y)
+    labelled = [part for X in features for part in parts(X) if isinstance(part, xr.DataArray)]
+    for other in labelled[1:]:
+        try:
+            check_same_samples(labelled[0], other)
+        except AlignmentError as error:
+            raise AlignmentError(
+                "The features of the models are not of the same samples.",
+                expected=error.expected,
+                got=error.got,
+                fix="bring all of them into the same order, with neuroalign.align.join(features, y, reorder=True)",
+            ) from error
+
+
+def _scorer_name(estimators: Iterable[Any], scorer: str | None) -> str:
+    """The score that is asked for, or else that of the estimators."""
+    names = set()
+    for estimator in estimators:
+        last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+        own = getattr(last, "scorer", None)
+        names.add(scorer if scorer is not None else own if isinstance(own, str) else "r2")
+    if len(names) > 1:
+        raise ConfigError(
+            "The estimators have different scores.",
+            expected=f"scorer=, one of {sorted(SCORERS)}",
+            got=sorted(names),
+            where="scorer",
+        )
+    (name,) = names
     if name not in SCORERS:
         raise ConfigError("Unknown scorer.", expected=sorted(SCORERS), got=name, where="scorer")
     return name

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from neuroalign import storage
-from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.errors import ConfigError, SchemaError, warns_once
 from neuroalign.evaluation.bootstrap import bootstrap_compare
 from neuroalign.schema import TRAVELLING, view
 
@@ -88,6 +88,7 @@ class Result:
         """Pictures: ``result.plot()``, ``result.plot.topomap(time=0.17)``, ..."""
         return Plots(self.data)
 
+    @warns_once
     def compare(self, other: Result, **options: Any) -> xr.Dataset:
         """Compare with another model of the same responses and folds by a paired bootstrap.
 

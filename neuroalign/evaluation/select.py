@@ -14,11 +14,11 @@ from scipy import stats
 
 from neuroalign.errors import ConfigError, SchemaError, warns_once
 from neuroalign.evaluation._jobs import Model, predict_many
-from neuroalign.evaluation._labels import n_samples, take
+from neuroalign.evaluation._labels import n_samples, take, together
 from neuroalign.evaluation._targets import matrix, restore, template
 from neuroalign.evaluation.bootstrap import _region_codes
-from neuroalign.evaluation.compare import Procedure, compare_procedures
-from neuroalign.evaluation.cross_validate import _check_inputs, _gather, _held_out, _HeldOut, _Plan, _plan, _scorer_name
+from neuroalign.evaluation.compare import Procedure, compare_procedures, prepare
+from neuroalign.evaluation.cross_validate import _check_models, _gather, _held_out, _HeldOut, _Plan, _plan, _scorer_name
 from neuroalign.evaluation.folds import delay_span
 from neuroalign.metrics import SCORERS
 from neuroalign.schema import TRAVELLING, inherit, stamp
@@ -83,7 +83,7 @@ def select_model(
     -------
     Dataset
         - ``chosen`` (...): the candidate that most folds chose; ``chosen_fold`` (fold, ...): that of each fold. Both
-          are empty where nothing can be scored to choose by.
+          are empty, and scores NaN, where no inner fold can be scored to choose by.
         - ``score`` (...): of the choice, on held-out samples, mean over folds; ``fold_score`` (fold, ...).
         - ``inner_score`` (candidate, ...): the scores that it was chosen by.
         - ``candidate_score`` (candidate, ...): each candidate in an ordinary cross-validation, for profiles. The best
@@ -93,8 +93,10 @@ def select_model(
 
     Raises
     ------
+    AlignmentError
+        If samples of the candidates, of the control and of y differ.
     ConfigError
-        If there are fewer than two candidates, or a name is not known.
+        If there are fewer than two candidates, a name is not known, or folds cannot be halved (see `compare_models`).
 
     Notes
     -----
@@ -121,35 +123,29 @@ def select_model(
     ['conv2', 'conv2', 'conv2']
     """
     models = _candidates(estimator, X)
-    name = _scorer_name(next(iter(models.values()))[0], scorer)
-    for _, part, _ in models.values():
-        _check_inputs(part, y)
     if isinstance(rival, str) and rival not in models:
         raise ConfigError("No such candidate.", expected=list(models), got=rival, where="rival")
+    others = {} if rival is None or isinstance(rival, str) else _candidates(estimator, rival)
+    everyone = [*models.values(), *others.values()]
+    features = [part for _, part, _ in everyone]
+    name = _scorer_name([one for one, _, _ in everyone], scorer)
+    _check_models(features, y)
     like = template(y)
     region = _regions(per, like)
-    plan = _plan(next(iter(models.values()))[1], y, cv, groups, repeats, _span(models.values()))
+    plan = _plan(together(*features), y, cv, groups, repeats, _span(everyone))
+    halvings = None if rival is None else prepare(blocks, plan, y, n_halvings, 0.95, random_state)
     options = {"inner": inner, "repeats": repeats, "scorer": name, "executor": executor}
     held, made, picked, inner_score = _nested(models, y, plan, region, options)
     data = _table(list(models), held, made, picked, inner_score, region, like, name)
-    if rival is not None:
-        pair = (_choosing(models, y, region, options), _rival(models, estimator, rival, y, region, options))
+    if halvings is not None:
+        chosen = _choosing(models, y, region, options)
         if isinstance(rival, str):
-            other, left = made[list(models).index(rival)], 1.0
+            pair, left = (chosen, _fixed(models[rival], y, options)), 1.0
+            other = made[list(models).index(rival)]
         else:
-            other, left = pair[1](np.arange(n_samples(y)), plan), LEFT_OF_CHOICES
-        found = compare_procedures(
-            pair,
-            y,
-            plan,
-            scorer=name,
-            blocks=blocks,
-            n_halvings=n_halvings,
-            level=0.95,
-            random_state=random_state,
-            held=(held, other),
-            left=left,
-        )
+            pair, left = (chosen, _choosing(others, y, region, options)), LEFT_OF_CHOICES
+            other = pair[1](np.arange(n_samples(y)), plan)
+        found = compare_procedures(pair, y, plan, halvings, scorer=name, held=(held, other), left=left)
         data = data.assign(found.rename(score_a="compared_score", score_b="rival_score"))
     return _describe(data, y, X, list(models), plan, name, per)
 
@@ -187,16 +183,19 @@ def _regions(per: str, like: xr.DataArray) -> Index:
 def _nested(
     models: dict[str, Model], y: Any, plan: _Plan, region: Index, options: dict[str, Any]
 ) -> tuple[_HeldOut, list[_HeldOut], Index, Array]:
-    """The choice and all candidates on held-out samples; the choice (fold, t), the scores it was made by (model, t)."""
+    """The choice and all candidates on held-out samples; the choice (fold, t), the scores it was made by (model, t).
+
+    Where nothing can be scored to choose by, the choice is -1 and predicts nothing.
+    """
     values, executor = matrix(y), options["executor"]
     everything = predict_many(list(models.values()), y, plan.folds, groups=plan.groups, executor=executor)
     scores = np.stack([_inner(models, y, plan, train, options) for train, _ in plan.folds])  # (fold, model, t)
-    picked = np.stack([_pooled(fold, region).argmax(axis=0) for fold in scores])
+    picked = np.stack([_best(fold, region) for fold in scores])
     guesses = [
-        np.take_along_axis(np.stack([guess[f] for guess in everything]), picked[f][None, None], axis=0)[0]
-        for f in range(len(plan.folds))
+        np.where(choice < 0, np.nan, np.take_along_axis(np.stack(made), choice[None, None], axis=0)[0])
+        for choice, *made in zip(picked, *everything, strict=True)
     ]
-    return _gather(values, guesses, plan), [_gather(values, g, plan) for g in everything], picked, scores.mean(axis=0)
+    return _gather(values, guesses, plan), [_gather(values, g, plan) for g in everything], picked, _mean(scores)
 
 
 def _choosing(models: dict[str, Model], y: Any, region: Index, options: dict[str, Any]) -> Procedure:
@@ -209,12 +208,9 @@ def _choosing(models: dict[str, Model], y: Any, region: Index, options: dict[str
     return run
 
 
-def _rival(
-    models: dict[str, Model], estimator: Any, rival: Any, y: Any, region: Index, options: dict[str, Any]
-) -> Procedure:
-    if not isinstance(rival, str):
-        return _choosing(_candidates(estimator, rival), y, region, options)
-    one, X, _ = models[rival]
+def _fixed(model: Model, y: Any, options: dict[str, Any]) -> Procedure:
+    """Give the function that predicts with one candidate."""
+    one, X, _ = model
     return lambda rows, plan: _held_out(one, take(X, rows), take(y, rows), plan, options["executor"])
 
 
@@ -224,10 +220,11 @@ def _inner(models: dict[str, Model], y: Any, plan: _Plan, train: Index, options:
     within = take(y, train)
     groups = None if plan.groups is None else plan.groups[train]
     repeats = False if plan.repeats is None else plan.repeats[train]
-    inside = _plan(parts[0][1], within, options["inner"], groups, repeats, _span(parts))
+    inside = _plan(together(*(X for _, X, _ in parts)), within, options["inner"], groups, repeats, _span(parts))
     made = predict_many(parts, within, inside.folds, groups=inside.groups, executor=options["executor"])
     values = matrix(within)
-    return np.stack([_by_fold(_gather(values, g, inside), options["scorer"]).mean(axis=0) for g in made])
+    by_fold = [_by_fold(_gather(values, g, inside), options["scorer"]) for g in made]
+    return _mean(np.stack(by_fold, axis=1))
 
 
 def _by_fold(held: _HeldOut, scorer: str) -> Array:
@@ -235,11 +232,19 @@ def _by_fold(held: _HeldOut, scorer: str) -> Array:
     return np.stack([SCORERS[scorer](held.observed[r], held.predicted[r]) for r in rows])
 
 
-def _pooled(scores: Array, region: Index) -> Array:
-    """Scores of candidates (model, t), summed over the region of each target; targets without one do not count."""
-    sums = np.zeros((len(scores), int(region.max()) + 1))
-    np.add.at(sums.T, region, np.where(np.isfinite(scores).all(axis=0), scores, 0.0).T)
-    return sums[:, region]
+def _mean(scores: Array) -> Array:
+    """Mean over the folds that can be scored, which are the same for all candidates: (fold, model, t) to (model, t)."""
+    known = np.isfinite(scores).all(axis=1, keepdims=True)
+    n = known.sum(axis=0)
+    return np.where(n > 0, np.where(known, scores, 0.0).sum(axis=0) / np.maximum(n, 1), np.nan)
+
+
+def _best(scores: Array, region: Index, among: NDArray[np.bool_] | bool = True) -> Index:
+    """The best candidate by the sum of scores (model, t) over the region of each target; -1 if it has no scores."""
+    known, n = np.isfinite(scores).all(axis=0), int(region.max()) + 1
+    sums = np.stack([np.bincount(region, np.where(known, row, 0.0), n) for row in scores])[:, region]
+    scored = np.bincount(region, known, n)[region] > 0
+    return np.where(scored, np.where(among, sums, -np.inf).argmax(axis=0), -1)
 
 
 def _table(
@@ -255,12 +260,11 @@ def _table(
     by_fold = _by_fold(held, scorer)
     votes = np.stack([(picked == k).sum(axis=0) for k in range(len(names))])
     # Between candidates that as many folds chose, the scores decide that they were chosen by.
-    tied = np.where(votes == votes.max(axis=0), _pooled(inner_score, region), -np.inf)
-    labels = np.array(names)
-    scored = _pooled(np.where(np.isfinite(by_fold).any(axis=0), 1.0, np.nan)[None], region)[0] > 0
+    most = _best(inner_score, region, votes == votes.max(axis=0))
+    labels = np.array([*names, ""])  # -1 is no choice
     columns = {
-        "chosen": restore(np.where(scored, labels[tied.argmax(axis=0)], ""), like),
-        "chosen_fold": restore(np.where(scored, labels[picked], ""), like, "fold"),
+        "chosen": restore(labels[most], like),
+        "chosen_fold": restore(labels[picked], like, "fold"),
         "score": restore(by_fold.mean(axis=0), like),
         "fold_score": restore(by_fold, like, "fold"),
         "inner_score": restore(inner_score, like, "candidate"),

@@ -5,10 +5,10 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression, Ridge
 
 from neuroalign.compute import get_executor
-from neuroalign.encoding import BandedRidgeEncoder
-from neuroalign.errors import ConfigError, SchemaError
+from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder
+from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.evaluation import centre_of_mass, compare_models, cross_validate, select_model
-from neuroalign.evaluation.compare import compare_procedures
+from neuroalign.evaluation.compare import compare_procedures, prepare
 from neuroalign.evaluation.cross_validate import _held_out, _plan
 from neuroalign.evaluation.select import LEFT_OF_CHOICES
 from neuroalign.plots import layer_profile
@@ -31,6 +31,11 @@ def network(seed=0, n=80, n_units=5, n_targets=30, best=3, noise=1.0):
         y += layers[LAYERS[best]].values @ rng.standard_normal((n_units, n_targets))
     roi = {"roi": ("voxel", ["V1", "V4", "IT"] * (n_targets // 3))}
     return layers, xr.DataArray(y, dims=("stimulus", "voxel"), coords=ids | roi)
+
+
+class Broken(Ridge):
+    def fit(self, X, y):
+        raise AssertionError("what cannot be compared is refused before anything is fitted")
 
 
 def test_the_layer_that_drives_the_responses_is_chosen():
@@ -67,6 +72,31 @@ def test_nothing_is_chosen_for_targets_without_a_score():
     assert (out.chosen_fold[:, 4] == "").all()
     assert set(np.delete(out.chosen.values, 4)) <= set(LAYERS)
     assert np.isnan(out.score[4])
+
+
+def test_the_choice_goes_by_the_inner_folds_that_can_be_scored():
+    """Rare events: where a target is constant in an inner fold, the others choose."""
+    X, y = network(n=60, n_targets=6, noise=0.3)
+    y[:15] = 0.0
+    fold = [(np.arange(45), np.arange(45, 60))]
+    out = select_model(Ridge(), X, y, cv=fold, inner=3)
+    assert (out.chosen == "block3").all()
+    assert np.isfinite(out.inner_score).all()
+    inner = [(np.r_[0:15, 30:45], np.arange(15, 30)), (np.arange(30), np.arange(30, 45))]
+    one = cross_validate(Ridge(), X["block3"][:45], y[:45], cv=inner)
+    np.testing.assert_allclose(out.inner_score.sel(candidate="block3"), one.score)
+    y[:45, 2] = 0.0
+    blind = select_model(Ridge(), X, y, cv=[*fold, (np.arange(15, 60), np.arange(15))], inner=3, scorer="ev")
+    assert blind.chosen_fold.values[:, 2].tolist() == ["", blind.chosen.values[2]]
+    assert blind.chosen.values[2] in LAYERS
+    assert np.isnan(blind.score[2])
+    alone = select_model(Ridge(), X, y, cv=fold, inner=3)
+    assert alone.chosen.values[2] == ""
+    assert np.isnan(alone.score[2])
+    assert np.isfinite(np.delete(alone.score.values, 2)).all()
+    whole = select_model(Ridge(), X, y, cv=fold, inner=3, per="all")
+    assert set(whole.chosen.values) == {"block3"}
+    assert np.isfinite(whole.score[2])
 
 
 def test_the_best_of_many_is_inflated_on_null_data_and_the_choice_is_not():
@@ -131,8 +161,9 @@ def test_choosing_between_copies_is_no_choice():
     np.testing.assert_allclose(out.difference, fixed.difference)
     # A choice might have been made: unlike for fixed models, 0.8 of what training adds is taken to be left.
     pair = [lambda rows, plan, X=X["one"]: _held_out(Ridge(), X[rows], y.values[rows], plan, "serial") for X in copies]
-    settings = {"scorer": "r2", "blocks": 1, "n_halvings": 3, "level": 0.95, "random_state": 1, "left": LEFT_OF_CHOICES}
-    plain = compare_procedures(pair, y.values, _plan(copies[0]["one"], y.values, 2, None, None, 0), **settings)
+    plan = _plan(copies[0]["one"], y.values, 2, None, None, 0)
+    halvings = prepare(1, plan, y.values, 3, 0.95, 1)
+    plain = compare_procedures(pair, y.values, plan, halvings, scorer="r2", left=LEFT_OF_CHOICES)
     for mine, theirs in (
         ("p", "p"),
         ("ci", "ci"),
@@ -160,6 +191,23 @@ def test_targets_without_scores_do_not_choose():
     assert np.isfinite(out.score[2:]).all()
 
 
+def test_a_control_of_other_samples_is_refused():
+    X, y = network(n=20)
+    order = np.random.default_rng(0).permutation(20)
+    for rival in (X.isel(stimulus=order), X.isel(stimulus=slice(12)), {k: np.tile(v, (2, 1)) for k, v in X.items()}):
+        with pytest.raises(AlignmentError):
+            select_model(Ridge(), X, y, rival=rival)
+        with pytest.raises(AlignmentError):
+            select_model(Ridge(), {k: v.values for k, v in X.items()}, y.values[:12], rival=rival)
+    wrong = X.copy(deep=True)
+    wrong["block0"][3] = np.nan
+    with pytest.raises(SchemaError, match="NaN"):
+        select_model(Ridge(), X, y, rival=wrong)
+    mixed = {"one": X["block0"], "two": X["block1"].isel(stimulus=order)}
+    with pytest.raises(AlignmentError, match="same samples"):
+        select_model(Ridge(), mixed, y.values)
+
+
 def test_refusals():
     X, y = network(n=20)
     for args, options, message in (
@@ -167,6 +215,8 @@ def test_refusals():
         ((Ridge(), X, y), {"rival": "block9"}, "No such candidate"),
         ((Ridge(), X, y), {"per": "network"}, "No such coordinate"),
         ((Ridge(), X, y), {"scorer": "auc"}, "scorer"),
+        (({"a": RidgeEncoder(scorer="r"), "b": RidgeEncoder()}, X, y), {}, "different scores"),
+        ((Broken(), X, y), {"rival": X, "cv": 2, "blocks": 10}, "halved"),
     ):
         with pytest.raises(ConfigError, match=message):
             select_model(*args, **options)
