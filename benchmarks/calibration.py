@@ -298,14 +298,14 @@ def mean_difference(draws, *, folds=5, scorer="r2", per="target", targets=20, **
     return float(np.mean(found))
 
 
-def two_fixed(draws, *, n, scorer, folds=5, targets=20, penalty=10, **design):
+def two_fixed(draws, *, n, scorer, folds=5, targets=20, penalty=10, blocks=1, **design):
     """The same for two models without any choice."""
     misses, hits = [], []
     for draw in range(max(1, draws // targets)):
         rng = np.random.default_rng([25, draw])
         one, other, y = networks(rng, n=n, n_layers=1, targets=targets, **design)
         pair = [(Quick(penalty), layers["layer0"]) for layers in (one, other)]
-        out = compare_models(*pair, y, cv=folds, scorer=scorer, random_state=rng)
+        out = compare_models(*pair, y, cv=folds, scorer=scorer, blocks=blocks, random_state=rng)
         low, high = out.ci.values
         misses.append(((low > 0) | (high < 0)).mean())
         hits.append((out.p.values <= 0.05).mean())
@@ -590,6 +590,21 @@ def pairs(draws):
     inflation(draws)
 
 
+def series(draws):
+    head("compare_models of time series: equal models, p <= 0.05")
+    for what, design in (
+        ("AR(1) 0.5, 400 samples, blocks of 10, R2", {"phi": 0.5, "n": 400, "blocks": 10, "scorer": "r2"}),
+        ("the same, r", {"phi": 0.5, "n": 400, "blocks": 10, "scorer": "r"}),
+        ("AR(1) 0.9, 1600 samples, blocks of 40, R2", {"phi": 0.9, "n": 1600, "blocks": 40, "scorer": "r2"}),
+        ("the same, r", {"phi": 0.9, "n": 1600, "blocks": 40, "scorer": "r"}),
+        ("(AR(1) 0.9, 400 samples, blocks of 40, R2: 10 blocks)", {"phi": 0.9, "n": 400, "blocks": 40, "scorer": "r2"}),
+        ("(AR(1) 0.5, 400 single samples, R2)", {"phi": 0.5, "n": 400, "scorer": "r2"}),
+        ("(AR(1) 0.9, 400 single samples, R2)", {"phi": 0.9, "n": 400, "scorer": "r2"}),
+    ):
+        hits = two_fixed(draws, folds=4, **design)[1]
+        line(what, 0.05, hits, len(hits))
+
+
 def depths(draws):
     head("centre_of_mass: misses of the 95 % interval")
     for n_subjects in (3, 5, 8, 12, 20):
@@ -614,6 +629,8 @@ intervals that do not hold the true difference.""",
     "pairs": """The control is worse: the share of intervals that do not hold the true difference. Two models are as
 good as each other: how often one is called better (brackets: too few samples to halve). Then what the best of many
 useless layers seems to score, and what it does.""",
+    "series": """Two models are as good as each other, features and responses autocorrelated: how often one is called
+better. Brackets: too few blocks, and samples taken for independent.""",
     "depths": """The share of intervals that do not hold the true centre of mass of the layers.""",
     "ceilings": """Means of many estimates against the truth; the least favourable design of each; then whether the
 ceiling is what the true signal reaches.""",
@@ -628,6 +645,7 @@ PARTS = {
     "maps": maps,
     "choices": choices,
     "pairs": pairs,
+    "series": series,
     "depths": depths,
     "ceilings": ceilings,
     "power": power,
