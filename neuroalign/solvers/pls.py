@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroalign.errors import ConfigError, SchemaError
 from neuroalign.metrics import get_scorer
 from neuroalign.metrics.scores import Scorer
-from neuroalign.solvers._arrays import matrix
+from neuroalign.solvers._arrays import Array, from_numpy, is_torch, matrix, to_numpy
 from neuroalign.solvers._folds import check_folds
 from neuroalign.solvers._grid import choose, mean_over_folds
 
@@ -20,35 +20,35 @@ __all__ = ["PLSCVResult", "pls_cv"]
 
 @dataclass(frozen=True)
 class PLSCVResult:
-    """Weights of partial least squares.
+    """Weights of partial least squares; arrays are of the backend of the input.
 
     Attributes
     ----------
-    coef : ndarray of float64, shape (n_features, n_targets)
+    coef : Array of float64, shape (n_features, n_targets)
         Weights, refitted on all samples; NaN for targets with NaN or infinity.
-    intercept : ndarray of float64, shape (n_targets,)
+    intercept : Array of float64, shape (n_targets,)
         Offsets.
     n_components : int
         The chosen number.
-    scores : ndarray of float64, shape (n_grid, n_targets)
+    scores : Array of float64, shape (n_grid, n_targets)
         Mean score over the folds for every number of components, in the order of the grid.
-    cv_scores : ndarray of float64, shape (n_targets,)
+    cv_scores : Array of float64, shape (n_targets,)
         The row of `scores` at the chosen number.
     edge : bool
         Whether the chosen number is the largest of a grid of several.
     """
 
-    coef: NDArray[np.float64]
-    intercept: NDArray[np.float64]
+    coef: Array
+    intercept: Array
     n_components: int
-    scores: NDArray[np.float64]
-    cv_scores: NDArray[np.float64]
+    scores: Array
+    cv_scores: Array
     edge: bool
 
 
 def pls_cv(
-    X: ArrayLike,
-    Y: ArrayLike,
+    X: ArrayLike | Array,
+    Y: ArrayLike | Array,
     *,
     n_components: ArrayLike,
     folds: Iterable[tuple[ArrayLike, ArrayLike]],
@@ -58,13 +58,13 @@ def pls_cv(
     """Partial least squares of all targets together, with the number of components chosen by cross-validation.
 
     One model a fold serves the whole grid, because components come one after the other and none changes those before.
-    The components are scikit-learn's `PLSRegression`.
+    The components are scikit-learn's `PLSRegression`, so that tensors are computed with on the CPU, in numpy.
 
     Parameters
     ----------
-    X : array-like, shape (n_samples, n_features)
+    X : array-like or torch.Tensor, shape (n_samples, n_features)
         Features, finite.
-    Y : array-like, shape (n_samples, n_targets)
+    Y : array-like or torch.Tensor, shape (n_samples, n_targets)
         Targets. Those with NaN or infinity are left out and get NaN results.
     n_components : array-like of int, shape (n_grid,)
         Numbers of components to choose from, each at most the rank that a training set can have.
@@ -101,7 +101,8 @@ def pls_cv(
     >>> result.n_components, result.cv_scores.round(2)
     (2, array([1., 1., 1., 1.]))
     """
-    x, y = (np.asarray(part, dtype=np.float64) for part in (matrix(X, "X", finite=True), matrix(Y, "Y")))
+    features = matrix(X, "X", like=X if is_torch(X) else Y, finite=True)
+    x, y = (to_numpy(part).astype(np.float64, copy=False) for part in (features, matrix(Y, "Y", like=features)))
     if len(x) != len(y):
         raise SchemaError("X and Y differ in their number of samples.", expected=len(x), got=len(y), where="Y")
     score = get_scorer(scorer)
@@ -120,6 +121,7 @@ def pls_cv(
     ((coef, offset),) = _fits(x, y[:, known], np.array([chosen]), scale)
     weights, intercept = np.full((x.shape[1], y.shape[1]), np.nan), np.full(y.shape[1], np.nan)
     weights[:, known], intercept[known] = coef, offset
+    weights, intercept, mean, cv_scores = (from_numpy(part, features) for part in (weights, intercept, mean, cv_scores))
     return PLSCVResult(weights, intercept, chosen, mean, cv_scores, bool(grid.size > 1 and chosen == grid.max()))
 
 

@@ -4,6 +4,7 @@ import xarray as xr
 from scipy import stats
 from sklearn.linear_model import LinearRegression, Ridge
 
+from neuroalign.activations import ActivationExtractor, randomize
 from neuroalign.compute import get_executor
 from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder
 from neuroalign.errors import AlignmentError, ConfigError, SchemaError
@@ -149,6 +150,32 @@ def test_rivals_and_controls():
     both = select_model(Ridge(), X, y, rival={"one": X["block2"], "two": X["block2"]}, **options)
     np.testing.assert_allclose(np.maximum(both.inflation - 1, 0), np.maximum(0.8 * (other.inflation - 1), 0))
     assert (other.p < 0.05).mean() > 0.6
+
+
+def test_a_trained_network_against_its_random_twin():
+    """Responses follow what a network has learned; a twin with random weights sees the same stimuli."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    net = torch.nn.Sequential(torch.nn.Linear(12, 24), torch.nn.ReLU(), torch.nn.Linear(24, 6), torch.nn.ReLU())
+    torch.manual_seed(0)
+    seen = torch.randn(400, 12)
+    wanted = (seen[:, :6] * seen[:, 6:] > 0).float()  # no single linear map of the stimulus gives this
+    rate = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(300):
+        rate.zero_grad()
+        torch.nn.functional.mse_loss(net(seen), wanted).backward()
+        rate.step()
+    stimuli = {f"s{k}": row for k, row in enumerate(rng.standard_normal((90, 12)).astype("f"))}
+    trained, control = (ActivationExtractor(one)(stimuli) for one in (net, randomize(net, 1)))
+    y = trained["2"] @ xr.DataArray(rng.standard_normal((6, 8)), dims=("unit", "voxel"))
+    y = y / y.std("stimulus") + xr.DataArray(rng.standard_normal((90, 8)), dims=("stimulus", "voxel"))
+    y = y.transpose("stimulus", "voxel").drop_vars("unit", errors="ignore")
+    options = {"cv": 3, "inner": 2, "n_halvings": 8, "random_state": 0}
+    out = select_model(Ridge(), trained, y, rival=control, **options)
+    assert (out.difference > 0).all()
+    assert (out.p < 0.05).mean() >= 0.5
+    twins = [ActivationExtractor(randomize(net, seed))(stimuli) for seed in (2, 3)]
+    assert (select_model(Ridge(), twins[0], y, rival=twins[1], **options).p < 0.05).mean() <= 0.25
 
 
 def test_choosing_between_copies_is_no_choice():
