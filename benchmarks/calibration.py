@@ -20,7 +20,7 @@ from scipy.signal import lfilter
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import Ridge
 
-from neuroalign.encoding import RidgeEncoder
+from neuroalign.encoding import RidgeEncoder, TRFEncoder
 from neuroalign.evaluation import (
     bootstrap_compare,
     centre_of_mass,
@@ -310,6 +310,25 @@ def two_fixed(draws, *, n, scorer, folds=5, targets=20, penalty=10, blocks=1, **
         misses.append(((low > 0) | (high < 0)).mean())
         hits.append((out.p.values <= 0.05).mean())
     return np.array(misses), np.array(hits)
+
+
+def response_functions(draws, *, noise, n_runs, length=150, targets=10):
+    """Share of lags and targets by draw, where the interval does not hold the response; features autocorrelated."""
+    weights, misses = np.array([0.0, 0.5, 1.0, 0.5, -0.5, 0.0]), []
+    coords = {"time": np.arange(n_runs * length) / 100, "run": ("time", np.repeat(np.arange(n_runs), length))}
+    for draw in range(max(1, draws // targets)):
+        rng = np.random.default_rng([28, draw])
+        x = np.vstack([NOISE[noise](rng, length, 1) for _ in range(n_runs)])
+        y = [lfilter(weights, [1.0], run, axis=0) for run in np.split(x, n_runs)]
+        y = np.vstack([run + NOISE[noise](rng, length, targets) for run in y])
+        X, Y = (
+            xr.DataArray(values, dims=("time", dim), coords=coords, attrs={"sfreq": 100.0})
+            for values, dim in ((x, "unit"), (y, "channel"))
+        )
+        model = TRFEncoder(tmin=0.0, tmax=0.05, alphas=[1e-6]).fit(X, Y)
+        low, high = model.response_interval(X, Y, random_state=rng).values[:, 0]
+        misses.append(((low > weights[:, None]) | (high < weights[:, None])).mean())
+    return np.array(misses)
 
 
 def inflation(draws, *, n=100, n_layers=8, units=5):
@@ -605,6 +624,19 @@ def series(draws):
         line(what, 0.05, hits, len(hits))
 
 
+def responses(draws):
+    head("TRFEncoder.response_interval: misses of the 95 % interval, penalty next to nothing")
+    for what, setting in (
+        ("5 runs of 150, white noise", {"noise": "white", "n_runs": 5}),
+        ("8 runs of 150, AR(1) 0.5", {"noise": "AR(1) 0.5", "n_runs": 8}),
+        ("8 runs of 150, rhythm", {"noise": "rhythm", "n_runs": 8}),
+        ("20 runs of 150, AR(1) 0.9", {"noise": "AR(1) 0.9", "n_runs": 20}),
+        ("one run of 1000, AR(1) 0.5", {"noise": "AR(1) 0.5", "n_runs": 1, "length": 1000}),
+    ):
+        hits = response_functions(draws, **setting)
+        line(what, 0.05, hits, len(hits), misses=True)
+
+
 def depths(draws):
     head("centre_of_mass: misses of the 95 % interval")
     for n_subjects in (3, 5, 8, 12, 20):
@@ -615,6 +647,7 @@ def depths(draws):
 
 
 READING = {
+    "responses": """The share of intervals that do not hold the true response at a lag.""",
     "permutations": """Predictions and responses have nothing in common: one p in twenty should be 0.05 or less.
 Brackets: what a scheme is not for (drift, runs or blocks hardly longer than the noise remembers, rows of a series).""",
     "many": """How often anything at all is found among 30 targets without an effect, and the share of false ones among
@@ -646,6 +679,7 @@ PARTS = {
     "choices": choices,
     "pairs": pairs,
     "series": series,
+    "responses": responses,
     "depths": depths,
     "ceilings": ceilings,
     "power": power,
