@@ -30,7 +30,7 @@ Index = NDArray[np.int64]
 
 #: Part of the variance that training adds in halves, over that of test samples, which is left in all samples where both
 #: sides choose: all of what choices add, less of what errors of weights add. Twelve simulated designs had 0.6 to 1.05.
-LEFT_OF_CHOICES = 0.8
+LEFT_OF_CHOICES = {"r2": 0.8, "ev": 0.8, "r": 0.85}
 
 
 @warns_once
@@ -143,7 +143,7 @@ def select_model(
             pair, left = (chosen, _fixed(models[rival], y, options)), 1.0
             other = made[list(models).index(rival)]
         else:
-            pair, left = (chosen, _choosing(others, y, region, options)), LEFT_OF_CHOICES
+            pair, left = (chosen, _choosing(others, y, region, options)), LEFT_OF_CHOICES[name]
             other = pair[1](np.arange(n_samples(y)), plan)
         found = compare_procedures(pair, y, plan, halvings, scorer=name, held=(held, other), left=left)
         data = data.assign(found.rename(score_a="compared_score", score_b="rival_score"))

@@ -190,7 +190,7 @@ def test_choosing_between_copies_is_no_choice():
     pair = [lambda rows, plan, X=X["one"]: _held_out(Ridge(), X[rows], y.values[rows], plan, "serial") for X in copies]
     plan = _plan(copies[0]["one"], y.values, 2, None, None, 0)
     halvings = prepare(1, plan, y.values, 3, 0.95, 1)
-    plain = compare_procedures(pair, y.values, plan, halvings, scorer="r2", left=LEFT_OF_CHOICES)
+    plain = compare_procedures(pair, y.values, plan, halvings, scorer="r2", left=LEFT_OF_CHOICES["r2"])
     for mine, theirs in (
         ("p", "p"),
         ("ci", "ci"),
