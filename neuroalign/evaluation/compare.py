@@ -105,13 +105,13 @@ def compare_models(
 
     Of (ratio - 1) a part is left in all samples: a half where weights are simply learned better, all of it where there
     is nothing to learn. It is measured, for each target: a quarter of how much the variance of the difference of R2,
-    models held fixed, shrinks from halves to all samples (0.5 to 1.5). In `select_model` it is 0.8 (of r 0.85), because
-    a choice between equally good layers is not settled by more samples; against a named candidate it is 1. Where the mean r of
-    the two models is less than two standard errors it is 0.8 for R2 and explained variance (against a named candidate
-    1) and 1.3 for r. These numbers are from simulations. The variance is that of the jackknife with all samples, times
-    1 + part * (ratio - 1); where ratio is below 1, part is 1 at most. p and interval are those of Student's t with
-    Satterthwaite's degrees of freedom: ``n_halvings`` for the share of the variance that is multiplied with the ratio,
-    ``n_blocks - 1`` for the jackknife.
+    models held fixed, shrinks from halves to all samples (0.5 to 1.5). In `select_model` it is 0.8 (for r 0.85),
+    because a choice between equally good layers is not settled by more samples; against a named candidate it is 1.
+    Where the mean r of the two models is less than two standard errors it is 0.8 for R2 and explained variance (against
+    a named candidate 1) and 1.3 for r. These numbers are from simulations. The variance is that of the jackknife with
+    all samples, times 1 + part * (ratio - 1); where ratio is below 1, part is 1 at most. p and interval are those of
+    Student's t with Satterthwaite's degrees of freedom: ``n_halvings`` for the share of the variance that is multiplied
+    with the ratio, ``n_blocks - 1`` for the jackknife.
 
     Samples are scored together, because a mean over small folds varies more, by the variances that it is divided by.
     But the mean of training samples is high where that of test samples is low, which gives r across folds a negative
