@@ -44,7 +44,7 @@ def first_difference(a: ArrayLike, b: ArrayLike) -> str | None:
     return None if len(left) == len(right) else f"lengths {len(left)} and {len(right)}"
 
 
-def check_same_samples(x: xr.DataArray, y: xr.DataArray) -> None:
+def check_same_samples(x: xr.DataArray, y: xr.DataArray, names: tuple[str, str] = ("X", "y")) -> None:
     """Refuse two objects whose samples do not carry the same labels in the same order.
 
     Parameters
@@ -52,6 +52,8 @@ def check_same_samples(x: xr.DataArray, y: xr.DataArray) -> None:
     x, y : DataArray
         Labelled objects. Stimuli and trials are compared by ``stimulus_id`` and index, times by sample number
         (and run).
+    names : tuple of str
+        What messages call them.
 
     Raises
     ------
@@ -59,17 +61,19 @@ def check_same_samples(x: xr.DataArray, y: xr.DataArray) -> None:
         Naming the first labels that differ.
     """
     dx, dy = sample_dim(x), sample_dim(y)
+    first, second = names
+    join_them = f"{first}, {second} = neuroalign.align.join({first}, {second})"
     if x.sizes[dx] != y.sizes[dy]:
         raise AlignmentError(
-            "X and y have different numbers of samples.",
-            expected=f"{x.sizes[dx]} along {dx}, as in X",
-            got=f"{y.sizes[dy]} along {dy} in y",
-            fix="X, y = neuroalign.align.join(X, y)",
+            f"{first} and {second} have different numbers of samples.",
+            expected=f"{x.sizes[dx]} along {dx}, as in {first}",
+            got=f"{y.sizes[dy]} along {dy} in {second}",
+            fix=join_them,
         )
     pairs = _label_pairs(x, y, dx, dy)
     labelled = [bool(_ids(obj) is not None or dim in obj.coords) for obj, dim in ((x, dx), (y, dy))]
     if not pairs and labelled[0] != labelled[1]:
-        known, bare = ("X", "y") if labelled[0] else ("y", "X")
+        known, bare = (first, second) if labelled[0] else (second, first)
         raise AlignmentError(
             f"The samples of {bare} have no labels, those of {known} have.",
             expected="the same labels on both, or none on either",
@@ -78,18 +82,18 @@ def check_same_samples(x: xr.DataArray, y: xr.DataArray) -> None:
         )
     if not pairs and dx != dy:
         raise AlignmentError(
-            "X and y share no sample labels.",
-            expected=f"the same sample dimension as X ({dx})",
+            f"{first} and {second} share no sample labels.",
+            expected=f"the same sample dimension as {first} ({dx})",
             got=dy,
-            fix="X, y = neuroalign.align.join(X, y)",
+            fix=join_them,
         )
     for name, a, b in pairs:
         if (difference := first_difference(a, b)) is not None:
             raise AlignmentError(
-                f"X and y differ in {name}.",
+                f"{first} and {second} differ in {name}.",
                 expected="the same labels in the same order",
                 got=difference,
-                fix="X, y = neuroalign.align.join(X, y) (reorder=True to bring y into the order of X)",
+                fix=f"{join_them} (reorder=True to bring {second} into the order of {first})",
             )
 
 

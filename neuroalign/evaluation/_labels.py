@@ -28,9 +28,15 @@ def parts(data: Any) -> list[Any]:
     return list(data.values()) if isinstance(data, Mapping) and not isinstance(data, xr.Dataset) else [data]
 
 
-def together(*data: Any) -> dict[int, Any]:
-    """Gather the arrays of several inputs, whose labels are looked up in all of them."""
-    return dict(enumerate(part for one in data for part in parts(one)))
+def without_values(*data: Any) -> dict[int, Any]:
+    """Give what says how many samples there are and how they are labelled, in any of several inputs."""
+    return dict(enumerate(_emptied(part) for one in data for part in parts(one)))
+
+
+def _emptied(part: Any) -> Any:
+    if not isinstance(part, (xr.DataArray, xr.Dataset)):
+        return np.empty((n_samples(part), 0))
+    return part.isel({dim: slice(0) for dim in part.dims if dim != sample_dim(part)})
 
 
 def n_samples(data: Any) -> int:

@@ -128,7 +128,7 @@ def warn_of_neighbours(blocks: str | int | ArrayLike, time_series: bool) -> None
     if time_series and isinstance(blocks, (int, np.integer)) and blocks == 1:
         warn(
             "blocks=1 takes the samples of a time series for independent, but neighbours in time are alike: p will be "
-            "too small. Take blocks longer than the noise is correlated (a number of samples), or runs (blocks='run')."
+            "too small. Take blocks longer than the noise is correlated (a number of samples)."
         )
 
 

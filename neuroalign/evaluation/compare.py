@@ -14,7 +14,7 @@ from scipy import stats
 
 from neuroalign.compute import progress
 from neuroalign.errors import ConfigError, warns_once
-from neuroalign.evaluation._labels import codes, n_samples, named, take, together
+from neuroalign.evaluation._labels import codes, n_samples, named, take, without_values
 from neuroalign.evaluation._targets import restore, template
 from neuroalign.evaluation.bootstrap import paired_error, warn_of_neighbours
 from neuroalign.evaluation.cross_validate import _check_models, _held_out, _HeldOut, _Plan, _plan, _scorer_name
@@ -150,9 +150,10 @@ def compare_models(
     True
     """
     name = _scorer_name((a[0], b[0]), scorer)
-    _check_models((a[1], b[1]), y)
-    plan = _plan(together(a[1], b[1]), y, cv, groups, repeats, max(delay_span(estimator, X) for estimator, X in (a, b)))
-    halvings = prepare(blocks, plan, y, n_halvings, level, random_state)
+    _check_models({"the features of a": a[1], "those of b": b[1]}, y)
+    labels = without_values(a[1], b[1])
+    plan = _plan(labels, y, cv, groups, repeats, max(delay_span(estimator, X) for estimator, X in (a, b)))
+    halvings = prepare(plan, y, labels, blocks, n_halvings, level, random_state)
 
     def procedure(model: tuple[Any, Any]) -> Procedure:
         estimator, X = model
@@ -164,34 +165,33 @@ def compare_models(
 
 @dataclass(frozen=True)
 class _Halvings:
-    """The block of each sample, whether blocks follow each other in time, and how often which halves are drawn."""
+    """The fold and the block of each sample, whether blocks follow each other in time, and how many halvings."""
 
+    stratum: Index
     unit: Index
     in_time: bool
     n: int
-    halves: Iterator[tuple[Index, Index]]
+    rng: np.random.Generator
 
 
 def prepare(
-    blocks: str | int | ArrayLike,
     plan: _Plan,
     y: Any,
+    labels: Any,
+    blocks: str | int | ArrayLike,
     n_halvings: int,
     level: float,
     random_state: int | np.random.Generator | None,
 ) -> _Halvings:
     """Refuse what cannot be halved, before anything is fitted."""
-    if not 0 < level < 1 or not isinstance(n_halvings, (int, np.integer)) or n_halvings < 2:
-        raise ConfigError(
-            "Not an interval.",
-            expected="0 < level < 1, an integer n_halvings >= 2",
-            got=f"{level}, {n_halvings}",
-            where="level",
-        )
-    stratum, unit = _units(blocks, plan, y)
+    if not 0 < level < 1:
+        raise ConfigError("Not a coverage.", expected="0 < level < 1", got=level, where="level")
+    if not isinstance(n_halvings, (int, np.integer)) or n_halvings < 2:
+        raise ConfigError("Not a number of halvings.", expected="an integer >= 2", got=n_halvings, where="n_halvings")
+    stratum, unit = _units(blocks, plan, y, labels)
     warn_of_neighbours(blocks, plan.time_series)
-    halves = _halvings(stratum, unit, n_halvings, np.random.default_rng(random_state))
-    return _Halvings(unit, isinstance(blocks, (int, np.integer)), n_halvings, halves)
+    in_time = isinstance(blocks, (int, np.integer))
+    return _Halvings(stratum, unit, in_time, n_halvings, np.random.default_rng(random_state))
 
 
 def compare_procedures(
@@ -233,12 +233,12 @@ def compare_procedures(
     return out.assign_coords(bound=["low", "high"]).assign_attrs(level=level, scorer=scorer)
 
 
-def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any) -> tuple[Index, Index]:
+def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any, labels: Any = None) -> tuple[Index, Index]:
     """Number of the fold and of the block of each sample; repeats of a stimulus are in one block, a block in a fold."""
     n, size = n_samples(y), int(blocks) if isinstance(blocks, (int, np.integer)) else 0
     if isinstance(blocks, (int, np.integer)) and (isinstance(blocks, bool) or size < 1):
         raise ConfigError("Not a number of samples.", expected="blocks >= 1", got=blocks, where="blocks")
-    label = np.zeros(n, np.int64) if size else codes(named(blocks, y, role="blocks"), "block")
+    label = np.zeros(n, np.int64) if size else codes(named(blocks, y, labels, role="blocks"), "block")
     held_out = np.concatenate([test for _, test in plan.folds])
     if len(np.unique(held_out)) < len(held_out):
         raise ConfigError(
@@ -271,8 +271,9 @@ def _units(blocks: str | int | ArrayLike, plan: _Plan, y: Any) -> tuple[Index, I
                 "and >= 2 samples in every half of its blocks",
                 got=f"{n_blocks} blocks and {held} samples in "
                 + (f"fold {f}" if tested else "the samples that are trained on, and never held out"),
-                where="blocks" if tested else "cv",
-                fix="use smaller blocks or fewer folds" if tested else "hold these out as well, or leave them out",
+                where="blocks",
+                fix="use smaller blocks"
+                + (" or fewer folds" if tested else ", or leave these out, or hold them out as well"),
             )
     return stratum, codes(stratum * (int(unit.max()) + 1) + unit, "block")
 
@@ -308,10 +309,10 @@ def _ratio(pair: tuple[Procedure, Procedure], plan: _Plan, halvings: _Halvings, 
     fixed: list[Array] = []
     losses: list[Array] = []
     with progress("halvings", total=halvings.n) as advance:
-        for halves in halvings.halves:
+        for halves in _halvings(halvings.stratum, unit, halvings.n, halvings.rng):
             found = []
             for rows in halves:
-                first, second = (run(rows, _within(plan, rows, len(unit))) for run in pair)
+                first, second = (_in_half(run, rows, plan, len(unit)) for run in pair)
                 scored = {each: _paired(first, second, unit[rows], each)[2:4] for each in {scorer, "r2"}}
                 found.append((scored[scorer][0], np.square(scored[scorer][1]), np.square(scored["r2"][1])))
             one, other = found
@@ -324,6 +325,19 @@ def _ratio(pair: tuple[Procedure, Procedure], plan: _Plan, halvings: _Halvings, 
     total, part, lost = (np.where(known, values, 0.0).sum(axis=0) for values in (variance, alone, loss))
     ratio = np.where(part > 0, total / np.where(part > 0, part, 1.0), 1.0)
     return np.where(known.any(axis=0), ratio, np.nan), lost / np.maximum(known.sum(axis=0), 1)
+
+
+def _in_half(run: Procedure, rows: Index, plan: _Plan, n: int) -> _HeldOut:
+    try:
+        return run(rows, _within(plan, rows, n))
+    except ConfigError as error:
+        raise ConfigError(
+            f"A half of the samples cannot be cross-validated: {error.problem}",
+            expected=error.expected,
+            got=error.got,
+            where=error.where,
+            fix="use fewer folds (outer or inner ones), or more samples",
+        ) from error
 
 
 def _inflation(ratio: Array, part: Array, n_halvings: int, freedom: float) -> tuple[Array, Array]:
@@ -349,13 +363,13 @@ def _left(
     Strong penalties shrink the errors as well and hide this. So it is fixed where the mean correlation of the two
     models, which says nothing about their difference, is no clear sign of signal. `known` stands for the estimate.
     """
-    error = _paired(first, second, unit, "r2")[3]
-    shrunk = np.clip(half / np.where(error > 0, np.square(error), 1.0) / 4, 0.5, 1.5)
     r_first, r_second = _paired(first, second, unit, "r", by_fold=True)[:2]
     signal = (r_first + r_second) / 2 * np.sqrt(len(np.unique(unit[first.position]))) > SIGNAL
     without = WITHOUT_SIGNAL[scorer]
     if known is not None:
         return np.where(signal, known, max(known, without))
+    error = _paired(first, second, unit, "r2")[3]
+    shrunk = np.clip(half / np.where(error > 0, np.square(error), 1.0) / 4, 0.5, 1.5)
     return np.where((error > 0) & signal, shrunk, without)
 
 

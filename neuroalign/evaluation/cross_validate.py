@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
@@ -186,21 +186,8 @@ def _check_inputs(X: Any, y: Any) -> None:
             got=list(y.data_vars),
             fix="pass one variable, such as y['eeg']",
         )
-    if n_samples(X) != n_samples(y):
-        raise AlignmentError("X and y differ in their number of samples.", expected=n_samples(X), got=n_samples(y))
-    if isinstance(X, xr.DataArray) and isinstance(y, xr.DataArray):
-        check_same_samples(X, y)
-    if isinstance(X, xr.DataArray) and X.dtype.kind == "f" and not np.isfinite(X.values).all():
-        dim = sample_dim(X)
-        bad = np.flatnonzero(~np.isfinite(X.transpose(dim, ...).values.reshape(X.sizes[dim], -1)).all(axis=1))
-        names = find_stimulus(X)
-        raise SchemaError(
-            "The features hold NaN or Inf.",
-            expected="finite features",
-            got=f"{len(bad)} of {X.sizes[dim]} samples along {dim} with values that are not finite",
-            where=f"first: {dim} {bad[0]}" + ("" if names is None else f" ({names[bad[0]]})"),
-            fix="leave these samples out of X and y",
-        )
+    for name, part in X.items() if isinstance(X, Mapping) and not isinstance(X, xr.Dataset) else [("X", X)]:
+        _check_part(part, y, str(name))
     finite = np.isfinite(matrix(y))
     if not finite.all(axis=0).any():
         raise SchemaError(
@@ -212,21 +199,36 @@ def _check_inputs(X: Any, y: Any) -> None:
         )
 
 
-def _check_models(features: Sequence[Any], y: Any) -> None:
+def _check_part(X: Any, y: Any, name: str) -> None:
+    """Refuse features that are not those of the samples of y, or not finite."""
+    if n_samples(X) != n_samples(y):
+        raise AlignmentError(
+            f"{name} and y differ in their number of samples.", expected=n_samples(X), got=n_samples(y)
+        )
+    if not isinstance(X, xr.DataArray):
+        return
+    if isinstance(y, xr.DataArray):
+        check_same_samples(X, y, (name, "y"))
+    if X.dtype.kind == "f" and not np.isfinite(X.values).all():
+        dim = sample_dim(X)
+        bad = np.flatnonzero(~np.isfinite(X.transpose(dim, ...).values.reshape(X.sizes[dim], -1)).all(axis=1))
+        names = find_stimulus(X)
+        raise SchemaError(
+            "The features hold NaN or Inf.",
+            expected="finite features",
+            got=f"{len(bad)} of {X.sizes[dim]} samples along {dim} with values that are not finite",
+            where=f"first: {dim} {bad[0]}" + ("" if names is None else f" ({names[bad[0]]})"),
+            fix="leave these samples out of X and y",
+        )
+
+
+def _check_models(features: Mapping[str, Any], y: Any) -> None:
     """Refuse features of several models that are not of the same samples as y, and as each other."""
-    for X in features:
+    for X in features.values():
         _check_inputs(X, y)
-    labelled = [part for X in features for part in parts(X) if isinstance(part, xr.DataArray)]
-    for other in labelled[1:]:
-        try:
-            check_same_samples(labelled[0], other)
-        except AlignmentError as error:
-            raise AlignmentError(
-                "The features of the models are not of the same samples.",
-                expected=error.expected,
-                got=error.got,
-                fix="bring all of them into the same order, with neuroalign.align.join(features, y, reorder=True)",
-            ) from error
+    labelled = [(name, part) for name, X in features.items() for part in parts(X) if isinstance(part, xr.DataArray)]
+    for name, part in labelled[1:]:
+        check_same_samples(labelled[0][1], part, (labelled[0][0], name))
 
 
 def _scorer_name(estimators: Iterable[Any], scorer: str | None) -> str:

@@ -14,7 +14,7 @@ from scipy import stats
 
 from neuroalign.errors import ConfigError, SchemaError, warns_once
 from neuroalign.evaluation._jobs import Model, predict_many
-from neuroalign.evaluation._labels import n_samples, take, together
+from neuroalign.evaluation._labels import n_samples, take, without_values
 from neuroalign.evaluation._targets import matrix, restore, template
 from neuroalign.evaluation.bootstrap import _region_codes
 from neuroalign.evaluation.compare import Procedure, compare_procedures, prepare
@@ -72,7 +72,7 @@ def select_model(
         Adds a test against another model: a candidate by name; or the same layers of a control, such as an untrained
         network (`activations.randomize`), among which the choice is made in the same way.
     cv, groups, repeats, scorer, executor
-        As for `cross_validate`; the outer folds.
+        As for `cross_validate`; the outer folds. Without `scorer` all estimators must have the same.
     inner : int, splitter, str, optional
         The folds inside the training samples; as for `resolve_cv`.
     blocks, n_halvings, random_state
@@ -125,16 +125,16 @@ def select_model(
     models = _candidates(estimator, X)
     if isinstance(rival, str) and rival not in models:
         raise ConfigError("No such candidate.", expected=list(models), got=rival, where="rival")
-    others = {} if rival is None or isinstance(rival, str) else _candidates(estimator, rival)
+    others = {} if rival is None or isinstance(rival, str) else _candidates(estimator, rival, "rival")
     everyone = [*models.values(), *others.values()]
-    features = [part for _, part, _ in everyone]
-    name = _scorer_name([one for one, _, _ in everyone], scorer)
-    _check_models(features, y)
+    name = _scorer_name([one for one, _, _ in models.values()], scorer)
+    _check_models({k: m[1] for k, m in models.items()} | {f"{k} of the rival": m[1] for k, m in others.items()}, y)
     like = template(y)
     region = _regions(per, like)
-    plan = _plan(together(*features), y, cv, groups, repeats, _span(everyone))
-    halvings = None if rival is None else prepare(blocks, plan, y, n_halvings, 0.95, random_state)
-    options = {"inner": inner, "repeats": repeats, "scorer": name, "executor": executor}
+    labels = without_values(*(part for _, part, _ in everyone))
+    plan = _plan(labels, y, cv, groups, repeats, _span(everyone))
+    halvings = None if rival is None else prepare(plan, y, labels, blocks, n_halvings, 0.95, random_state)
+    options = {"inner": inner, "scorer": name, "executor": executor, "labels": labels}
     held, made, picked, inner_score = _nested(models, y, plan, region, options)
     data = _table(list(models), held, made, picked, inner_score, region, like, name)
     if halvings is not None:
@@ -154,7 +154,7 @@ def _span(models: Iterable[Model]) -> int:
     return max(delay_span(estimator, X) for estimator, X, _ in models)
 
 
-def _candidates(estimator: Any, X: Any) -> dict[str, Model]:
+def _candidates(estimator: Any, X: Any, where: str = "X") -> dict[str, Model]:
     spaces = {str(k): v for k, v in X.items()} if isinstance(X, (Mapping, xr.Dataset)) else {"": X}
     estimators = {str(k): v for k, v in estimator.items()} if isinstance(estimator, Mapping) else {"": estimator}
     made: dict[str, Model] = {
@@ -167,7 +167,7 @@ def _candidates(estimator: Any, X: Any) -> dict[str, Model]:
             "There is nothing to choose from.",
             expected="a Dataset of layers, or a mapping of names to features or estimators, with two entries or more",
             got=list(made),
-            where="X",
+            where=where,
         )
     return made
 
@@ -203,7 +203,8 @@ def _choosing(models: dict[str, Model], y: Any, region: Index, options: dict[str
 
     def run(rows: Index, plan: _Plan) -> _HeldOut:
         parts: dict[str, Model] = {name: (one, take(X, rows), None) for name, (one, X, _) in models.items()}
-        return _nested(parts, take(y, rows), plan, region, options)[0]
+        within = options | {"labels": take(options["labels"], rows)}
+        return _nested(parts, take(y, rows), plan, region, within)[0]
 
     return run
 
@@ -220,7 +221,8 @@ def _inner(models: dict[str, Model], y: Any, plan: _Plan, train: Index, options:
     within = take(y, train)
     groups = None if plan.groups is None else plan.groups[train]
     repeats = False if plan.repeats is None else plan.repeats[train]
-    inside = _plan(together(*(X for _, X, _ in parts)), within, options["inner"], groups, repeats, _span(parts))
+    # Labels of all candidates and of the control, so that both sides choose in the same folds.
+    inside = _plan(take(options["labels"], train), within, options["inner"], groups, repeats, _span(parts))
     made = predict_many(parts, within, inside.folds, groups=inside.groups, executor=options["executor"])
     values = matrix(within)
     by_fold = [_by_fold(_gather(values, g, inside), options["scorer"]) for g in made]
@@ -233,17 +235,19 @@ def _by_fold(held: _HeldOut, scorer: str) -> Array:
 
 
 def _mean(scores: Array) -> Array:
-    """Mean over the folds that can be scored, which are the same for all candidates: (fold, model, t) to (model, t)."""
-    known = np.isfinite(scores).all(axis=1, keepdims=True)
+    """Mean over the folds in which a target can be scored, the same ones for all candidates; (fold, model, t)."""
+    known = np.isfinite(scores).any(axis=1, keepdims=True)
     n = known.sum(axis=0)
     return np.where(n > 0, np.where(known, scores, 0.0).sum(axis=0) / np.maximum(n, 1), np.nan)
 
 
 def _best(scores: Array, region: Index, among: NDArray[np.bool_] | bool = True) -> Index:
     """The best candidate by the sum of scores (model, t) over the region of each target; -1 if it has no scores."""
-    known, n = np.isfinite(scores).all(axis=0), int(region.max()) + 1
-    sums = np.stack([np.bincount(region, np.where(known, row, 0.0), n) for row in scores])[:, region]
-    scored = np.bincount(region, known, n)[region] > 0
+    known, n = np.isfinite(scores), int(region.max()) + 1
+    # A candidate that has no score where another has one (it predicts nothing there) is not chosen.
+    counted = np.where(known.any(axis=0), np.where(known, scores, -np.inf), 0.0)
+    sums = np.stack([np.bincount(region, row, n) for row in counted])[:, region]
+    scored = np.bincount(region, known.any(axis=0), n)[region] > 0
     return np.where(scored, np.where(among, sums, -np.inf).argmax(axis=0), -1)
 
 

@@ -241,7 +241,7 @@ def _compare(a: Result, b: Result, options: EncodeOptions, names: tuple[str, str
     """Both models' mean scores and their difference with a bootstrap, for every region (or all targets together)."""
     by = options.by or ("roi" if "roi" in a.score.coords else None)
     regions = by if by is not None else np.full(a.score.size, "all")
-    series = "time" in a.data["observed"].dims and "time" not in a.score.dims
+    series = bool({"time", "sample"} & (set(a.data["observed"].dims) - set(a.score.dims)))
     # Blocks must outlast the correlation of the noise: ten seconds, or ten volumes.
     blocks = max(10, round(10 * float(a.data.attrs.get("sfreq", 1.0)))) if series else 1
     difference = a.compare(b, regions=regions, blocks=blocks, random_state=options.seed)

@@ -54,8 +54,8 @@ def matrix(values: object, name: str, like: object = None, *, finite: bool = Fal
 
 
 def _float(values: object, name: str, like: object) -> Array:
-    if is_torch(like):
-        torch = namespace(like)
+    if is_torch(values):
+        torch = namespace(values)
         tensor = torch.as_tensor(values, device=like.device).detach()  # type: ignore[attr-defined]
         if tensor.is_complex():
             raise SchemaError("Complex values have no ridge solution here.", where=name, fix="pass real features")
@@ -72,7 +72,9 @@ def _float(values: object, name: str, like: object) -> Array:
     array = np.asarray(values)
     if array.dtype.kind not in "fiub":
         raise SchemaError("Values must be real numbers.", expected="float or int", got=array.dtype, where=name)
-    return array.astype(np.float32 if array.dtype in (np.float32, np.float16) else np.float64, copy=False)
+    array = array.astype(np.float32 if array.dtype in (np.float32, np.float16) else np.float64, copy=False)
+    # Tensors share no memory that is read-only, or that runs backwards.
+    return from_numpy(np.require(array, requirements=["C", "W"]), like) if is_torch(like) else array
 
 
 def cast(array: Array, dtype: str) -> Array:

@@ -9,12 +9,14 @@ from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, RepeatedKFold
+from sklearn.pipeline import make_pipeline
 
-from neuroalign.encoding import RidgeEncoder
+from neuroalign.encoding import BandedRidgeEncoder, RidgeEncoder
 from neuroalign.errors import AlignmentError, ConfigError, NeuroalignWarning, SchemaError
-from neuroalign.evaluation import bootstrap_compare, compare_models, cross_validate
+from neuroalign.evaluation import bootstrap_compare, compare_models, cross_validate, select_model
 from neuroalign.evaluation.compare import _halvings, _inflation, _units, compare_procedures, prepare
 from neuroalign.evaluation.cross_validate import _held_out, _plan
+from neuroalign.preprocess import Delayer
 
 
 class Plain(BaseEstimator):
@@ -179,7 +181,7 @@ def test_what_training_adds_is_left_where_nothing_is_learned():
             for X in (a, b)
         ]
         whole, known, measured = (
-            compare_procedures(pair, y, plan, prepare(1, plan, y, 8, 0.95, 0), scorer="r", left=left)
+            compare_procedures(pair, y, plan, prepare(plan, y, None, 1, 8, 0.95, 0), scorer="r", left=left)
             for left in (100.0, 0.8, None)  # where training takes something off, 1 is left at most
         )
         more = np.isfinite(whole.inflation.values) & (whole.inflation.values > 1)
@@ -267,9 +269,9 @@ def test_refusals():
         ({"cv": RepeatedKFold(n_splits=3, n_repeats=2)}, ConfigError, "held out more than once"),
         ({"cv": 3, "blocks": 0}, ConfigError, "number of samples"),
         ({"cv": 3, "blocks": np.arange(5)}, SchemaError, "one label a sample"),
-        ({"cv": 3, "n_halvings": 1}, ConfigError, "interval"),
-        ({"cv": 3, "level": 95}, ConfigError, "interval"),
-        ({"cv": 3, "n_halvings": 3.0}, ConfigError, "interval"),
+        ({"cv": 3, "n_halvings": 1}, ConfigError, "halvings"),
+        ({"cv": 3, "level": 95}, ConfigError, "coverage"),
+        ({"cv": 3, "n_halvings": 3.0}, ConfigError, "halvings"),
         ({"cv": 3, "scorer": "auc"}, ConfigError, "scorer"),
         ({"cv": [(np.arange(3), np.arange(3, 13)), (np.arange(13), np.arange(13, 24))]}, ConfigError, "trained on"),
     ):
@@ -297,13 +299,49 @@ def test_labels_of_either_model_count():
         for v, names in ((a, ids), (b, ids[::-1]))
     )
     for one, other in ((labelled, turned), (turned, labelled)):
-        with pytest.raises(AlignmentError, match="same samples"):
+        with pytest.raises(AlignmentError, match="features of a and those of b differ in stimulus"):
             compare_models((Ridge(), one), (Ridge(), other), y)
+    targets = xr.DataArray(y, dims=("stimulus", "voxel"), coords={"stimulus": ids})
+    banded = BandedRidgeEncoder(n_iter=2, random_state=0)
+    for spaces in ({"p": labelled, "q": turned}, {"p": turned, "q": labelled}, {"p": labelled, "q": labelled[:30]}):
+        with pytest.raises(AlignmentError, match=r"[pq] and y"):
+            cross_validate(banded, spaces, targets)
+        with pytest.raises(AlignmentError, match=r"[pq] and y"):
+            compare_models((banded, spaces), (banded, spaces), targets)
     twice = xr.DataArray(b, dims=("trial", "unit"), coords={"stimulus_id": ("trial", ids.repeat(2)[:40])})
     split = [(np.arange(0, 40, 2), np.arange(1, 40, 2))]
     for pair in (((Ridge(), a), (Ridge(), twice)), ((Ridge(), twice), (Ridge(), a))):
         with pytest.raises(AlignmentError, match="training and in test"):
             compare_models(*pair, y, cv=split)
+
+
+def test_blocks_may_be_named_by_labels_of_either_features():
+    a, b, y = data(n=60)
+    run = np.repeat(np.arange(12), 5)
+    labelled = xr.DataArray(b, dims=("trial", "unit"), coords={"block": ("trial", run)})
+    options = {"cv": 2, "n_halvings": 3, "random_state": 0}
+    named = compare_models((Ridge(), a), (Ridge(), labelled), y, blocks="block", **options)
+    xr.testing.assert_equal(named, compare_models((Ridge(), a), (Ridge(), b), y, blocks=run, **options))
+
+
+def test_the_delays_of_either_model_are_left_out():
+    a, b, y = (xr.DataArray(v, dims=("time", dim)) for v, dim in zip(data(n=120), ("u", "u", "voxel"), strict=True))
+    a, b, y = (v.assign_coords(time=np.arange(120) / 10).assign_attrs(sfreq=10.0) for v in (a, b, y))
+    late = make_pipeline(Delayer([0, 1, 2, 3, 4]), RidgeEncoder(alphas=[10.0]))
+    options = {"cv": 3, "n_halvings": 3, "random_state": 0, "blocks": 5}
+    one = compare_models((late, a), (RidgeEncoder(alphas=[10.0]), b), y, **options)
+    other = compare_models((RidgeEncoder(alphas=[10.0]), b), (late, a), y, **options)
+    np.testing.assert_allclose(one.difference, -other.difference)
+    np.testing.assert_allclose(one.p, other.p)
+
+
+def test_halves_that_are_too_small_are_named():
+    a, b, y = (np.repeat(v, 2, axis=0) for v in data(n=8))
+    ids = np.repeat(np.arange(8), 2)
+    X = {"one": a, "two": b}
+    with pytest.raises(ConfigError, match="half of the samples") as refused:
+        select_model(Ridge(), X, y, rival={"one": b, "two": a}, cv=2, inner=2, repeats=ids, n_halvings=2)
+    assert "fewer folds" in str(refused.value)
 
 
 def test_single_samples_of_a_time_series_are_warned_of():

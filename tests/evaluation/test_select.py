@@ -11,7 +11,7 @@ from neuroalign.errors import AlignmentError, ConfigError, SchemaError
 from neuroalign.evaluation import centre_of_mass, compare_models, cross_validate, select_model
 from neuroalign.evaluation.compare import compare_procedures, prepare
 from neuroalign.evaluation.cross_validate import _held_out, _plan
-from neuroalign.evaluation.select import LEFT_OF_CHOICES
+from neuroalign.evaluation.select import LEFT_OF_CHOICES, _best, _mean
 from neuroalign.plots import layer_profile
 
 LAYERS = [f"block{k}" for k in range(6)]
@@ -100,6 +100,55 @@ def test_the_choice_goes_by_the_inner_folds_that_can_be_scored():
     assert np.isfinite(whole.score[2])
 
 
+class Silent(Ridge):
+    def predict(self, X):
+        return np.full_like(super().predict(X), np.nan)
+
+
+def test_a_candidate_that_predicts_nothing_is_not_chosen():
+    X, y = network(n_targets=6)
+    out = select_model({"silent": Silent(), "ridge": Ridge()}, X["block3"], y, cv=3, per="all")
+    assert set(out.chosen.values) == {"ridge"}
+    assert np.isfinite(out.score).all()
+    assert np.isnan(out.inner_score.sel(candidate="silent")).all()
+
+
+def test_the_best_candidate_of_a_region():
+    scores, region = np.array([[1.0, 0, 5, np.nan], [2, np.nan, 4, np.nan]]), np.array([0, 0, 1, 2])
+    assert _best(scores, region).tolist() == [0, 0, 0, -1]
+    assert _best(scores, np.arange(4)).tolist() == [1, 0, 0, -1]
+    among = np.array([[False] * 4, [True] * 4])
+    assert _best(scores, np.arange(4), among).tolist()[::2] == [1, 1]
+    folds = np.array([[[1.0, np.nan], [3, np.nan]], [[5, 1.0], [7, np.nan]]])
+    np.testing.assert_array_equal(_mean(folds), [[3, 1], [5, np.nan]])
+
+
+def test_the_candidate_of_most_folds_is_reported():
+    """One fold sees a strong response to another layer: its scores are higher, but it is one fold of three."""
+    X, y = network(n=90, n_targets=3, n_units=3, noise=0.5)
+    odd = 4 * X["block1"].values @ np.ones((3, 3))
+    y[:30] = odd[:30]
+    first, second, third = (np.arange(k, k + 30) for k in (0, 30, 60))
+    cv = [(second, third), (third, second), (first, second)]
+    out = select_model(Ridge(), X[["block1", "block3"]], y, cv=cv)
+    assert out.chosen_fold[:, 0].values.tolist() == ["block3", "block3", "block1"]
+    assert set(out.chosen.values) == {"block3"}
+
+
+def test_labels_of_the_control_alone_count():
+    """Groups, and the folds inside, go by labels of any side."""
+    X, y = network(n=60, n_targets=3, n_units=3)
+    plain = {k: X[k].values for k in ("block2", "block3")}
+    runs = {"run": ("trial", np.arange(60) // 5 % 3), "group": ("trial", np.arange(60) // 5)}
+    labelled = {k: xr.DataArray(v, dims=("trial", "unit"), coords=runs) for k, v in plain.items()}
+    options = {"cv": 2, "inner": "run", "groups": "group", "blocks": "group", "n_halvings": 3, "random_state": 0}
+    one = select_model(Ridge(), plain, y.values, rival=labelled, **options)
+    other = select_model(Ridge(), labelled, y.values, rival=plain, **options)
+    np.testing.assert_allclose(one.inner_score, other.inner_score)
+    assert (one.difference == 0).all()
+    assert (one.chosen == other.chosen).all()
+
+
 def test_the_best_of_many_is_inflated_on_null_data_and_the_choice_is_not():
     naive, honest, fixed = [], [], []
     for seed in range(4):
@@ -150,6 +199,10 @@ def test_rivals_and_controls():
     both = select_model(Ridge(), X, y, rival={"one": X["block2"], "two": X["block2"]}, **options)
     np.testing.assert_allclose(np.maximum(both.inflation - 1, 0), np.maximum(0.8 * (other.inflation - 1), 0))
     assert (other.p < 0.05).mean() > 0.6
+    options["scorer"] = "r"  # and 0.85 of r
+    other = select_model(Ridge(), X, y, rival="block2", **options)
+    both = select_model(Ridge(), X, y, rival={"one": X["block2"], "two": X["block2"]}, **options)
+    np.testing.assert_allclose(np.maximum(both.inflation - 1, 0), np.maximum(0.85 * (other.inflation - 1), 0))
 
 
 def test_a_trained_network_against_its_random_twin():
@@ -189,7 +242,7 @@ def test_choosing_between_copies_is_no_choice():
     # A choice might have been made: unlike for fixed models, 0.8 of what training adds is taken to be left.
     pair = [lambda rows, plan, X=X["one"]: _held_out(Ridge(), X[rows], y.values[rows], plan, "serial") for X in copies]
     plan = _plan(copies[0]["one"], y.values, 2, None, None, 0)
-    halvings = prepare(1, plan, y.values, 3, 0.95, 1)
+    halvings = prepare(plan, y.values, None, 1, 3, 0.95, 1)
     plain = compare_procedures(pair, y.values, plan, halvings, scorer="r2", left=LEFT_OF_CHOICES["r2"])
     for mine, theirs in (
         ("p", "p"),
@@ -225,13 +278,13 @@ def test_a_control_of_other_samples_is_refused():
         with pytest.raises(AlignmentError):
             select_model(Ridge(), X, y, rival=rival)
         with pytest.raises(AlignmentError):
-            select_model(Ridge(), {k: v.values for k, v in X.items()}, y.values[:12], rival=rival)
+            select_model(Ridge(), {k: v.values for k, v in X.items()}, y, rival=rival)
     wrong = X.copy(deep=True)
     wrong["block0"][3] = np.nan
     with pytest.raises(SchemaError, match="NaN"):
         select_model(Ridge(), X, y, rival=wrong)
     mixed = {"one": X["block0"], "two": X["block1"].isel(stimulus=order)}
-    with pytest.raises(AlignmentError, match="same samples"):
+    with pytest.raises(AlignmentError, match="one and two differ in stimulus"):
         select_model(Ridge(), mixed, y.values)
 
 
@@ -240,6 +293,7 @@ def test_refusals():
     for args, options, message in (
         ((Ridge(), X["block0"], y), {}, "nothing to choose"),
         ((Ridge(), X, y), {"rival": "block9"}, "No such candidate"),
+        ((Ridge(), X, y), {"rival": X[["block0"]]}, "(?s)nothing to choose.*rival"),
         ((Ridge(), X, y), {"per": "network"}, "No such coordinate"),
         ((Ridge(), X, y), {"scorer": "auc"}, "scorer"),
         (({"a": RidgeEncoder(scorer="r"), "b": RidgeEncoder()}, X, y), {}, "different scores"),

@@ -47,11 +47,12 @@ def test_tensors_give_tensors(dtype):
     x, y = (part.astype(dtype) for part in data())
     folds = list(KFold(4).split(x))
     plain = pls_cv(x, y, n_components=GRID, folds=folds)
-    tensors = pls_cv(torch.as_tensor(x), y, n_components=GRID, folds=folds)
-    for name in ("coef", "intercept", "scores", "cv_scores"):
-        assert getattr(tensors, name).dtype == torch.float64
-        np.testing.assert_array_equal(getattr(tensors, name), getattr(plain, name))
-    assert (tensors.n_components, tensors.edge) == (plain.n_components, plain.edge)
+    for one, other in ((torch.as_tensor(x), y), (x, torch.as_tensor(y))):
+        tensors = pls_cv(one, other, n_components=GRID, folds=folds)
+        for name in ("coef", "intercept", "scores", "cv_scores"):
+            assert getattr(tensors, name).dtype == torch.float64
+            np.testing.assert_array_equal(getattr(tensors, name), getattr(plain, name))
+        assert (tensors.n_components, tensors.edge) == (plain.n_components, plain.edge)
 
 
 def test_bad_targets_and_order_of_the_grid():

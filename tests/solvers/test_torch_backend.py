@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from neuroalign.errors import SchemaError
@@ -50,6 +51,20 @@ def test_trf_cv():
     arrays = trf_cv(xs, ys, **options)
     tensors = [torch.from_numpy(x) for x in xs], [torch.from_numpy(y) for y in ys]
     compare(trf_cv(*tensors, **options), arrays, 1e-10)
+
+
+def test_numpy_beside_a_tensor():
+    """Lists, and arrays that are read-only, backwards or tables, as tensors take no memory from them."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((30, 4)), rng.standard_normal((30, 2))
+    coef, _ = ridge(x, y, alpha=1.0)
+    fixed = x.copy()
+    fixed.flags.writeable = False
+    for features in (x.tolist(), pd.DataFrame(x), fixed, x[:, ::-1].copy()[:, ::-1]):
+        mixed, _ = ridge(features, torch.from_numpy(y), alpha=1.0)
+        np.testing.assert_allclose(mixed.numpy(), coef, atol=1e-12)
+    with pytest.raises(SchemaError, match="Masked"):
+        ridge(np.ma.masked_greater(x, 1.0), torch.from_numpy(y), alpha=1.0)
 
 
 def test_mixed_and_half_precision():
