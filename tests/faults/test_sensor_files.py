@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import resource
 import shutil
 import struct
 import subprocess
@@ -334,7 +333,6 @@ def test_lies_are_found_before_allocation(real_data, tmp_path):
         check=False,
     )
     assert run.stdout.split() == ["IntegrityError", "IntegrityError"], run.stderr
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 
 def test_truncation_keeps_the_unit_check(real_data, tmp_path):
