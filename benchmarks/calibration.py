@@ -562,23 +562,23 @@ def maps(draws):
 
 def choices(draws):
     head("select_model")
-    for what, design in (
-        ("4 layers, 150 samples", {}),
-        ("the same, r", {"scorer": "r"}),
-        ("8 layers, 400 samples, 2 folds", {"n_layers": 8, "n": 400, "folds": 2}),
-        ("2 layers, 60 samples", {"n_layers": 2, "n": 60}),
-        ("2 layers, 150 samples, 10 folds, r", {"n_layers": 2, "folds": 10, "scorer": "r"}),
-        ("the same, 3 folds", {"n_layers": 2, "folds": 3, "scorer": "r"}),
-        ("one choice for all, 3 folds", {"per": "all", "folds": 3}),
-        ("AR(1) 0.5, 400 samples, blocks of 10, 4 folds", {"phi": 0.5, "n": 400, "blocks": 10, "folds": 4}),
-        ("no signal", {"signal": 0.0}),
-        ("the same, 2 layers", {"n_layers": 2, "signal": 0.0}),
-        ("no signal, 2 layers, r", {"n_layers": 2, "signal": 0.0, "scorer": "r"}),
-        ("the same, penalty 1000", {"n_layers": 2, "signal": 0.0, "scorer": "r", "penalty": 1000}),
-        ("a named candidate", {"named": True}),
+    for what, times, design in (
+        ("4 layers, 150 samples", 1, {}),
+        ("the same, r", 1, {"scorer": "r"}),
+        ("8 layers, 400 samples, 2 folds", 1, {"n_layers": 8, "n": 400, "folds": 2}),
+        ("2 layers, 60 samples", 1, {"n_layers": 2, "n": 60}),
+        ("2 layers, 150 samples, 10 folds, r", 1, {"n_layers": 2, "folds": 10, "scorer": "r"}),
+        ("the same, 3 folds", 1, {"n_layers": 2, "folds": 3, "scorer": "r"}),
+        ("one choice for all, 3 folds", 1, {"per": "all", "folds": 3}),
+        ("AR(1) 0.5, 400 samples, blocks of 10, 4 folds", 1, {"phi": 0.5, "n": 400, "blocks": 10, "folds": 4}),
+        ("no signal", 2, {"signal": 0.0}),
+        ("the same, 2 layers", 4, {"n_layers": 2, "signal": 0.0}),
+        ("no signal, 2 layers, r", 2, {"n_layers": 2, "signal": 0.0, "scorer": "r"}),
+        ("the same, penalty 1000", 2, {"n_layers": 2, "signal": 0.0, "scorer": "r", "penalty": 1000}),
+        ("a named candidate", 1, {"named": True}),
     ):
         # Without signal a fixed part is left, so that rates lie close to the ends of what is promised: more draws.
-        hits = selection(2 * draws if "signal" in design else draws, **design)[1]
+        hits = selection(times * draws, **design)[1]
         line(f"against an equal rival, {what}: p <= 0.05", 0.05, hits, len(hits))
     hits = selection(draws, n_layers=2, n=60, folds=2)[1]
     line("(against an equal rival, 2 layers, 60 samples, 2 folds: p <= 0.05)", 0.05, hits, len(hits))
