@@ -119,7 +119,7 @@ def compare_models(
     two: by fold, which is too wide in small folds, and together, less the means of folds.
 
     Between equally good models 4.1 to 5.8 % of p fell below .05 in 26 designs of 60 to 1600 samples and 3 to 10 folds
-    (or 400 samples in 2), with and without signal, choices and autocorrelation. Intervals missed 5.9 and 5.5 % of true
+    (or 400 samples in 2), with and without signal, choices and autocorrelation. Intervals missed 5.9 and 5.3 % of true
     differences. With models held fixed 5 to 20 % of p fell below .05. Two folds of fewer than 100 samples are too few:
     6 to 8 % do.
 
